@@ -1,0 +1,56 @@
+"""One interface to the models, whoever runs them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+Arrays = Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What the model repository says of a model.
+
+    `parameters` are those of its config.pbtxt; `path` is its folder, where tokenizers lie.
+    """
+
+    name: str
+    version: str
+    digest: str
+    parameters: Mapping[str, str]
+    path: Path
+
+    @property
+    def calibration(self) -> str:
+        """The held-out set the model's confidence was calibrated on, or ''."""
+        return self.parameters.get("calibration", "")
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the outputs, in order."""
+        return tuple(self.parameters["labels"].split(","))
+
+
+class Inference(Protocol):
+    """Runs models of the repository. Concurrent calls of equal shape may share one run."""
+
+    async def infer(self, model: str, inputs: Arrays) -> dict[str, np.ndarray]:
+        """Outputs by name. Arrays carry the batch dimension where the model has one.
+
+        Raises Unavailable when the model cannot be reached, Internal when it fails.
+        """
+        ...
+
+    def info(self, model: str) -> ModelInfo:
+        """What is known of a model. Raises KeyError for a name not in the repository."""
+        ...
+
+    async def close(self) -> None:
+        """Frees threads and connections."""
+        ...
+
+
+__all__ = ["Arrays", "Inference", "ModelInfo"]

@@ -1,0 +1,207 @@
+"""The one way every gRPC service starts, serves and stops."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import grpc
+import structlog
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+from prometheus_client import start_http_server
+from pydantic import ValidationError
+
+from services.common import errors, metrics, telemetry
+from services.common.channels import OPTIONS, Channels
+from services.common.inference import Inference
+from services.common.inference.open import open_inference
+from services.common.media import MediaLoader
+from services.common.settings import Settings
+
+log = structlog.get_logger()
+
+
+@dataclass
+class Service:
+    """What a service is given to build itself from."""
+
+    name: str
+    settings: Settings
+    closers: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
+    """Called in reverse order once the last request is answered."""
+
+    @cached_property
+    def inference(self) -> Inference:
+        """The models."""
+        inference = open_inference(self.settings)
+        self.closers.append(inference.close)
+        return inference
+
+    @cached_property
+    def channels(self) -> Channels:
+        """The other services."""
+        channels = Channels(self.settings)
+        self.closers.append(channels.close)
+        return channels
+
+    @cached_property
+    def media(self) -> MediaLoader:
+        """Bytes of images, audio and video, from requests or URLs."""
+        media = MediaLoader(self.settings)
+        self.closers.append(media.close)
+        return media
+
+
+Register = Callable[[grpc.aio.Server, Service], Awaitable[str]]
+"""Adds the servicer to the server and gives the full name of its proto service."""
+
+
+def run(name: str, register: Register) -> None:
+    """Serves until SIGTERM or SIGINT, finishes what is in flight, then ends."""
+    asyncio.run(_serve(Service(name, read_settings()), register))
+
+
+def read_settings() -> Settings:
+    """The settings of the environment; exits 2 naming each that is wrong."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        for problem in error.errors():
+            setting = "AFFECTMESH_" + "_".join(map(str, problem["loc"])).upper()
+            print(f"{setting}: {problem['msg']}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+async def _serve(service: Service, register: Register) -> None:
+    settings = service.settings
+    telemetry.start(service.name, settings.log_level)
+    server = grpc.aio.server(interceptors=_interceptors(), options=OPTIONS)
+    checker = health.aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(checker, server)
+    proto_service = await register(server, service)
+    reflection.enable_server_reflection(
+        (proto_service, health.SERVICE_NAME, reflection.SERVICE_NAME), server
+    )
+    address = f"{settings.host}:{settings.port(service.name)}"
+    server.add_insecure_port(address)
+    metrics_server, _ = start_http_server(settings.metrics_port(service.name), settings.host)
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await server.start()
+    for served in ("", proto_service):
+        await checker.set(served, health_pb2.HealthCheckResponse.SERVING)
+    log.info("serving", address=address)
+    await stop.wait()
+    log.info("stopping")
+    await checker.enter_graceful_shutdown()
+    await server.stop(settings.stop_grace_s)
+    for close in reversed(service.closers):
+        await close()
+    metrics_server.shutdown()
+
+
+def _interceptors() -> list[grpc.aio.ServerInterceptor]:
+    if not telemetry.tracing_enabled():
+        return [RequestInterceptor()]
+    from opentelemetry.instrumentation.grpc import aio_server_interceptor
+
+    return [aio_server_interceptor(), RequestInterceptor()]  # type: ignore[no-untyped-call]
+
+
+class RequestInterceptor(grpc.aio.ServerInterceptor):
+    """Gives every call its request id, its metrics, its log line, and its errors their status."""
+
+    async def intercept_service(
+        self,
+        continuation: Callable[
+            [grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]
+        ],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Any:
+        handler: Any = await continuation(handler_call_details)
+        if handler is None or handler_call_details.method.startswith("/grpc."):
+            return handler
+        call = _Call(handler_call_details)
+        kind = (
+            ("stream" if handler.request_streaming else "unary")
+            + "_"
+            + ("stream" if handler.response_streaming else "unary")
+        )
+        wrap = call.streaming if handler.response_streaming else call.unary
+        make = getattr(grpc, f"{kind}_rpc_method_handler")
+        behaviour = wrap(getattr(handler, kind))
+        return make(behaviour, handler.request_deserializer, handler.response_serializer)
+
+
+class _Call:
+    """One call of one method."""
+
+    def __init__(self, details: grpc.HandlerCallDetails) -> None:
+        self._method = details.method
+        metadata = dict(details.invocation_metadata or ())
+        self._request_id = str(metadata.get(telemetry.REQUEST_ID_KEY) or telemetry.new_request_id())
+
+    def unary(self, behaviour: Callable[[Any, Any], Awaitable[Any]]) -> Any:
+        async def serve(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+            started = self._start()
+            try:
+                response = await behaviour(request, context)
+            except BaseException as error:
+                await self._fail(error, started, context)
+                raise
+            self._end("OK", started)
+            return response
+
+        return serve
+
+    def streaming(self, behaviour: Callable[[Any, Any], AsyncIterator[Any]]) -> Any:
+        async def serve(
+            request: Any, context: grpc.aio.ServicerContext[Any, Any]
+        ) -> AsyncIterator[Any]:
+            started = self._start()
+            try:
+                async for response in behaviour(request, context):
+                    yield response
+            except BaseException as error:
+                await self._fail(error, started, context)
+                raise
+            self._end("OK", started)
+
+        return serve
+
+    def _start(self) -> float:
+        telemetry.request_id.set(self._request_id)
+        metrics.RPC_IN_FLIGHT.inc()
+        return time.perf_counter()
+
+    def _end(self, code: str, started: float) -> None:
+        seconds = time.perf_counter() - started
+        metrics.RPC_IN_FLIGHT.dec()
+        metrics.RPC_SECONDS.labels(self._method, code).observe(seconds)
+        log.debug("rpc", method=self._method, code=code, ms=round(seconds * 1000, 1))
+
+    async def _fail(
+        self, error: BaseException, started: float, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> None:
+        if isinstance(error, asyncio.CancelledError):
+            self._end("CANCELLED", started)
+            return
+        if not isinstance(error, Exception):
+            return
+        if isinstance(error, NotImplementedError):
+            error = errors.NotBuilt(
+                f"{self._method} is part of the contract and not built in this version."
+            )
+        if not isinstance(error, errors.AffectMeshError):
+            log.exception("rpc failed", method=self._method)
+            error = errors.Internal()
+        self._end(error.code, started)
+        await context.abort_with_status(errors.to_status(error))

@@ -1,0 +1,88 @@
+"""Logs as JSON lines, and traces where an OTLP endpoint is set."""
+
+import logging
+import os
+import secrets
+import sys
+from collections.abc import MutableMapping
+from contextvars import ContextVar
+from typing import Any
+
+import structlog
+from opentelemetry import trace
+
+request_id: ContextVar[str] = ContextVar("request_id", default="")
+"""Id of the request being served; travels between services as `x-request-id`."""
+
+REQUEST_ID_KEY = "x-request-id"
+
+
+def new_request_id() -> str:
+    """`req_` and 16 hexadecimal characters."""
+    return "req_" + secrets.token_hex(8)
+
+
+def tracing_enabled() -> bool:
+    """Whether spans are exported, by the standard OpenTelemetry variable."""
+    return bool(os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"))
+
+
+def start(service: str, log_level: str) -> None:
+    """Sets up logs, and traces where enabled, for this process."""
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            _context_adder(service),
+            structlog.processors.dict_tracebacks,
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(log_level),
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    _start_standard_logging(log_level)
+    if tracing_enabled():
+        _start_tracing(service)
+
+
+def _context_adder(service: str) -> structlog.typing.Processor:
+    def add_context(
+        _logger: Any, _method: str, event: MutableMapping[str, Any]
+    ) -> MutableMapping[str, Any]:
+        event["service"] = service
+        if identifier := request_id.get():
+            event["request_id"] = identifier
+        span = trace.get_current_span().get_span_context()
+        if span.is_valid:
+            event["trace_id"] = format(span.trace_id, "032x")
+        return event
+
+    return add_context
+
+
+class _ForwardToStructlog(logging.Handler):
+    """Libraries log through `logging`; this makes their lines JSON too."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        logger = structlog.get_logger()
+        logger.log(
+            record.levelno, record.getMessage(), logger=record.name, exc_info=record.exc_info
+        )
+
+
+def _start_standard_logging(log_level: str) -> None:
+    root = logging.getLogger()
+    root.handlers = [_ForwardToStructlog()]
+    root.setLevel(max(logging.WARNING, getattr(logging, log_level.upper())))
+
+
+def _start_tracing(service: str) -> None:
+    from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+    provider = TracerProvider(resource=Resource.create({"service.name": f"affectmesh-{service}"}))
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    trace.set_tracer_provider(provider)
