@@ -33,7 +33,7 @@ class BuildProtos(build_py):  # type: ignore[misc]
                 f"--plugin=protoc-gen-mypy={stubs}",
                 f"--plugin=protoc-gen-mypy_grpc={stubs}_grpc",
                 f"--mypy_out=quiet:{ROOT}",
-                f"--mypy_grpc_out=quiet:{ROOT}",
+                f"--mypy_grpc_out=quiet,only_async:{ROOT}",
             ]
         if protoc.main([*arguments, *map(str, sorted(ROOT.glob("protos/affectmesh/v1/*.proto")))]):
             raise SystemExit("protoc failed")

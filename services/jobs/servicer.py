@@ -12,5 +12,5 @@ class JobServicer(jobs_pb2_grpc.JobServiceServicer):
 
 async def register(server: grpc.aio.Server, _service: Service) -> str:
     """Adds the job service to a server."""
-    jobs_pb2_grpc.add_JobServiceServicer_to_server(JobServicer(), server)
-    return jobs_pb2.DESCRIPTOR.services_by_name["JobService"].full_name
+    jobs_pb2_grpc.add_JobServiceServicer_to_server(JobServicer(), server)  # type: ignore[abstract]
+    return str(jobs_pb2.DESCRIPTOR.services_by_name["JobService"].full_name)
