@@ -13,6 +13,7 @@ from typing import Any
 
 import grpc
 import structlog
+import uvloop
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from prometheus_client import start_http_server
@@ -60,12 +61,12 @@ class Service:
 
 
 Register = Callable[[grpc.aio.Server, Service], Awaitable[str]]
-"""Adds the servicer to the server and gives the full name of its proto service."""
+"""Adds the servicer to the server and gives the full name of its proto service, or ''."""
 
 
 def run(name: str, register: Register) -> None:
     """Serves until SIGTERM or SIGINT, finishes what is in flight, then ends."""
-    asyncio.run(_serve(Service(name, read_settings()), register))
+    uvloop.run(_serve(Service(name, read_settings()), register))
 
 
 def read_settings() -> Settings:
@@ -86,9 +87,8 @@ async def _serve(service: Service, register: Register) -> None:
     checker = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(checker, server)
     proto_service = await register(server, service)
-    reflection.enable_server_reflection(
-        (proto_service, health.SERVICE_NAME, reflection.SERVICE_NAME), server
-    )
+    served = (*filter(None, (proto_service,)), health.SERVICE_NAME)
+    reflection.enable_server_reflection((*served, reflection.SERVICE_NAME), server)
     address = f"{settings.host}:{settings.port(service.name)}"
     server.add_insecure_port(address)
     metrics_server, _ = start_http_server(settings.metrics_port(service.name), settings.host)
@@ -96,8 +96,8 @@ async def _serve(service: Service, register: Register) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     await server.start()
-    for served in ("", proto_service):
-        await checker.set(served, health_pb2.HealthCheckResponse.SERVING)
+    for name in ("", *served):
+        await checker.set(name, health_pb2.HealthCheckResponse.SERVING)
     log.info("serving", address=address)
     await stop.wait()
     log.info("stopping")

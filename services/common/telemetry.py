@@ -2,9 +2,10 @@
 
 import logging
 import os
+import re
 import secrets
 import sys
-from collections.abc import MutableMapping
+from collections.abc import Iterable, MutableMapping
 from contextvars import ContextVar
 from typing import Any
 
@@ -16,10 +17,20 @@ request_id: ContextVar[str] = ContextVar("request_id", default="")
 
 REQUEST_ID_KEY = "x-request-id"
 
+_SAFE_ID = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
+
 
 def new_request_id() -> str:
     """`req_` and 16 hexadecimal characters."""
     return "req_" + secrets.token_hex(8)
+
+
+def client_request_id(headers: Iterable[tuple[bytes, bytes]]) -> str:
+    """The X-Request-ID that an HTTP client sent, where it is safe to repeat, or a new one."""
+    for name, value in headers:
+        if name == b"x-request-id" and _SAFE_ID.fullmatch(value):
+            return value.decode()
+    return new_request_id()
 
 
 def tracing_enabled() -> bool:

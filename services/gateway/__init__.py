@@ -1,0 +1,1 @@
+"""The public door: REST to gRPC, keys, limits."""

@@ -1,0 +1,84 @@
+"""The ASGI application of the gateway."""
+
+import asyncio
+
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from services.common import errors, telemetry
+from services.common.channels import Channels, call
+from services.common.settings import SERVICES, Settings
+from services.gateway import accounts
+from services.gateway.dialects import wia
+from services.gateway.endpoint import refusal
+from services.gateway.policy import Policy
+
+_PROBE_TIMEOUT_S = 2
+
+
+def build(settings: Settings, channels: Channels, policy: Policy) -> ASGIApp:
+    """The application with the routes of every dialect."""
+    readiness = _Readiness(channels)
+    app: ASGIApp = Starlette(
+        routes=[
+            Route("/healthz", _alive),
+            Route("/readyz", readiness),
+            *wia.routes(settings, channels, policy),
+            *accounts.routes(settings, channels, policy),
+        ],
+        exception_handlers={404: _no_route, 405: _no_route},
+    )
+    if telemetry.tracing_enabled():
+        from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
+
+        app = OpenTelemetryMiddleware(app, excluded_urls="healthz,readyz")
+    return app
+
+
+async def _alive(_request: Request) -> Response:
+    return JSONResponse({"status": "ok"})
+
+
+class _Readiness:
+    """Says which services answer; 503 while one does not."""
+
+    def __init__(self, channels: Channels) -> None:
+        self._checks = {
+            service: channels.stub(service, health_pb2_grpc.HealthStub).Check  # type: ignore[attr-defined]
+            for service in SERVICES
+            if service != "gateway"
+        }
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        found = await asyncio.gather(*map(self._state, self._checks))
+        states = dict(zip(self._checks, found, strict=True))
+        ready = all(state == "SERVING" for state in states.values())
+        response = JSONResponse({"ready": ready, "services": states}, 200 if ready else 503)
+        await response(scope, receive, send)
+
+    async def _state(self, service: str) -> str:
+        request = health_pb2.HealthCheckRequest()
+        try:
+            answer = await call(service, self._checks[service], request, _PROBE_TIMEOUT_S)
+        except errors.AffectMeshError as error:
+            return error.code
+        return health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
+
+
+async def _no_route(request: Request, error: Exception) -> Response:
+    request_id = telemetry.client_request_id(request.scope["headers"])
+    headers = dict(getattr(error, "headers", None) or {})
+    if allowed := headers.get("Allow"):
+        refused: errors.AffectMeshError = errors.MethodNotAllowed(
+            f"{request.method} is not allowed here.", suggestion=f"Use {allowed}."
+        )
+    else:
+        refused = errors.NotFound(
+            f"There is nothing at {request.url.path}.",
+            suggestion="Check the path; the WIA API is under /v1 and /emotion-ai/v1.",
+        )
+    return refusal(wia.Wia(), refused, request_id, headers)

@@ -1,0 +1,1 @@
+"""The public APIs, one file each."""

@@ -1,0 +1,149 @@
+"""One REST endpoint: admit, read, translate, call, translate back, meter."""
+
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import orjson
+import structlog
+from starlette.datastructures import Headers
+from starlette.requests import HTTPConnection
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from services.common import errors, metrics, telemetry
+
+log = structlog.get_logger()
+
+JSON = "application/json"
+
+
+class Dialect(Protocol):
+    """How one public API words its answers."""
+
+    def error(self, error: errors.AffectMeshError, request_id: str) -> Mapping[str, Any]:
+        """The body of an error."""
+        ...
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a handler gives back."""
+
+    content: Mapping[str, Any]
+    status: int = 200
+    headers: Mapping[str, str] | None = None
+
+
+Handler = Callable[["Exchange"], Awaitable[Answer]]
+
+
+@dataclass
+class Exchange:
+    """One request on its way through the gateway."""
+
+    scope: Scope
+    receive: Receive
+    request_id: str
+    headers: dict[str, str]
+    """Headers of the answer; the admission adds the limit's."""
+
+    @property
+    def connection(self) -> HTTPConnection:
+        """The request without its body."""
+        return HTTPConnection(self.scope)
+
+    async def json(self, limit_bytes: int) -> Any:
+        """The decoded body.
+
+        Raises UnsupportedMedia for another content type, PayloadTooLarge, InvalidRequest.
+        """
+        content_type = Headers(scope=self.scope).get("content-type", JSON)
+        if content_type.partition(";")[0].strip().lower() != JSON:
+            raise errors.UnsupportedMedia(
+                f"The body is {content_type}, not JSON.",
+                suggestion=f"Send JSON with Content-Type: {JSON}.",
+            )
+        body = await self.body(limit_bytes)
+        try:
+            return orjson.loads(body)
+        except orjson.JSONDecodeError as error:
+            raise errors.InvalidRequest(
+                "The body is not valid JSON.",
+                reason=str(error),
+                suggestion="Send one JSON object in UTF-8.",
+            ) from None
+
+    async def body(self, limit_bytes: int) -> bytes:
+        """The whole body. Raises PayloadTooLarge, and InvalidRequest when it breaks off."""
+        chunks: list[bytes] = []
+        size = 0
+        while True:
+            message = await self.receive()
+            if message["type"] == "http.disconnect":
+                raise errors.InvalidRequest("The request broke off.", suggestion="Send it whole.")
+            chunk = message.get("body", b"")
+            size += len(chunk)
+            if size > limit_bytes:
+                limit = f"{limit_bytes // 1024 // 1024} MiB"
+                raise errors.PayloadTooLarge(
+                    f"The body is larger than {limit}.",
+                    limit=limit,
+                    suggestion="Send a smaller file, or a URL of it.",
+                )
+            chunks.append(chunk)
+            if not message.get("more_body"):
+                return b"".join(chunks)
+
+
+class Endpoint:
+    """An ASGI application for one route of one dialect."""
+
+    def __init__(self, route: str, dialect: Dialect, handler: Handler) -> None:
+        self._route = route
+        self._dialect = dialect
+        self._handler = handler
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = time.perf_counter()
+        exchange = Exchange(scope, receive, telemetry.client_request_id(scope["headers"]), {})
+        telemetry.request_id.set(exchange.request_id)
+        exchange.headers["x-request-id"] = exchange.request_id
+        try:
+            answer = await self._handler(exchange)
+            response = Response(
+                orjson.dumps(answer.content), answer.status, answer.headers, media_type=JSON
+            )
+        except errors.AffectMeshError as error:
+            response = refusal(self._dialect, error, exchange.request_id)
+        except Exception:
+            log.exception("request failed", route=self._route)
+            response = refusal(self._dialect, errors.Internal(), exchange.request_id)
+        response.headers.update(exchange.headers)
+        await response(scope, receive, send)
+        seconds = time.perf_counter() - started
+        metrics.HTTP_SECONDS.labels(self._route, response.status_code).observe(seconds)
+        log.info(
+            "request", route=self._route, status=response.status_code, ms=round(seconds * 1000, 1)
+        )
+
+
+def refusal(
+    dialect: Dialect,
+    error: errors.AffectMeshError,
+    request_id: str,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """The answer to a request that is refused."""
+    response = Response(
+        orjson.dumps(dialect.error(error, request_id)),
+        error.http_status,
+        {"x-request-id": request_id, **(headers or {})},
+        media_type=JSON,
+    )
+    if retry_after := error.details.get("retry_after"):
+        response.headers["retry-after"] = retry_after
+    if error.http_status == 401:
+        response.headers["www-authenticate"] = 'Bearer realm="affectmesh"'
+    return response

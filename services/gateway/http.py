@@ -1,0 +1,51 @@
+"""Serves the ASGI application beside the gateway's own health check."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import grpc
+import uvicorn
+
+from services.common.server import Service
+from services.gateway.app import build
+from services.gateway.policy import Policy
+
+
+async def register(_server: grpc.aio.Server, service: Service) -> str:
+    """Starts the REST server; it stops with the service, finishing what is in flight."""
+    settings = service.settings
+    policy = await Policy.open(settings, service.channels)
+    service.closers.append(policy.close)
+    config = uvicorn.Config(
+        build(settings, service.channels, policy),
+        host=settings.http_host or settings.host,
+        port=settings.http_port,
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        server_header=False,
+        timeout_graceful_shutdown=int(settings.stop_grace_s),
+    )
+    server = _Server(config)
+    serving = asyncio.create_task(server.serve())
+
+    async def stop() -> None:
+        server.should_exit = True
+        await serving
+
+    service.closers.append(stop)
+    while not server.started:
+        if serving.done():
+            serving.result()
+            raise SystemExit(f"The REST server did not start on port {settings.http_port}.")
+        await asyncio.sleep(0.01)
+    return ""
+
+
+class _Server(uvicorn.Server):
+    """Leaves the signals to the service."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
