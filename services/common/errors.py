@@ -31,11 +31,14 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 import grpc
+import structlog
 from google.protobuf import any_pb2
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
 DOMAIN = "affectmesh"
+
+log = structlog.get_logger()
 
 
 class AffectMeshError(Exception):
@@ -180,7 +183,6 @@ def _tree(cls: type[AffectMeshError]) -> list[type[AffectMeshError]]:
 _BY_CODE = {cls.code: cls for cls in _tree(AffectMeshError) if hasattr(cls, "code")}
 _BY_GRPC_STATUS: Mapping[grpc.StatusCode, type[AffectMeshError]] = {
     grpc.StatusCode.UNIMPLEMENTED: NotBuilt,
-    grpc.StatusCode.UNAVAILABLE: Unavailable,
     grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceeded,
     grpc.StatusCode.RESOURCE_EXHAUSTED: PayloadTooLarge,
 }
@@ -210,13 +212,8 @@ def from_rpc(error: grpc.aio.AioRpcError, service: str) -> AffectMeshError:
         info = error_details_pb2.ErrorInfo()
         if detail.Unpack(info) and info.domain == DOMAIN and info.reason in _BY_CODE:
             return _BY_CODE[info.reason](status.message, **info.metadata)
-    kind = _BY_GRPC_STATUS.get(error.code(), Internal)
-    if kind is Unavailable:
-        return Unavailable(
-            f"The {service} service is not answering.",
-            suggestion="Try again in a few seconds.",
-            retry_after="2",
-        )
+    log.warning("call failed", callee=service, code=error.code().name, details=error.details())
+    kind = _BY_GRPC_STATUS.get(error.code(), Unavailable)
     if kind is DeadlineExceeded:
         return DeadlineExceeded(
             f"The {service} service took too long.",
@@ -228,4 +225,8 @@ def from_rpc(error: grpc.aio.AioRpcError, service: str) -> AffectMeshError:
         )
     if kind is NotBuilt:
         return NotBuilt(f"The {service} service has no such method.")
-    return Internal()
+    return Unavailable(
+        f"The {service} service is not answering.",
+        suggestion="Try again in a few seconds.",
+        retry_after="2",
+    )
