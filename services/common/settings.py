@@ -56,6 +56,12 @@ class Settings(BaseSettings):
         min_length=16,
         description="When set, this key exists at start, on the enterprise plan, all scopes.",
     )
+    secret_key: SecretStr | None = Field(
+        None,
+        min_length=32,
+        description="Hashes credentials and seals signing keys; the same for every billing "
+        "process. Default: a file in the data folder, made at the first start.",
+    )
     fetch_allow_private: bool = Field(
         False, description="Tests only: lets URLs given by clients point at private addresses."
     )

@@ -37,6 +37,10 @@ class ModelInfo:
 class Inference(Protocol):
     """Runs models of the repository. Concurrent calls of equal shape may share one run."""
 
+    async def load(self, *models: str) -> None:
+        """Makes models ready before the first request. Raises Unavailable when one is not."""
+        ...
+
     async def infer(self, model: str, inputs: Arrays) -> dict[str, np.ndarray]:
         """Outputs by name. Arrays carry the batch dimension where the model has one.
 

@@ -28,8 +28,7 @@ class EmbeddedInference:
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="inference")
         self._models: dict[str, _Model] = {}
 
-    def load(self, *models: str) -> None:
-        """Loads models before the first request needs them."""
+    async def load(self, *models: str) -> None:
         for name in models:
             self._model(name)
 

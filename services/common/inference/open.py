@@ -7,5 +7,10 @@ from services.common.settings import Settings
 
 
 def open_inference(settings: Settings) -> Inference:
-    """The models as the settings say."""
-    return EmbeddedInference(Repository(settings.model_repository), settings.threads)
+    """The models, run as the settings say."""
+    repository = Repository(settings.model_repository)
+    if settings.inference == "triton":
+        from services.common.inference.triton import TritonInference
+
+        return TritonInference(repository, settings.triton_url)
+    return EmbeddedInference(repository, settings.threads)
