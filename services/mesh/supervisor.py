@@ -37,7 +37,10 @@ def supervise(settings: Settings, greeting: str = "") -> int:
             return _refuse(f"AFFECTMESH_DATA_DIR: another mesh runs on {data_dir}.")
         if conflicts := ports.conflicts(settings):
             return _refuse("\n".join(conflicts))
-        plans, environment = _plans(settings, data_dir, logs)
+        try:
+            plans, environment = _plans(settings, data_dir, logs)
+        except OSError as error:
+            return _refuse(f"AFFECTMESH_DATA_DIR: {error}")
         return asyncio.run(Mesh(settings, plans, environment, open_display()).run(greeting))
 
 

@@ -1,0 +1,46 @@
+"""Real parts that every test may use."""
+
+import subprocess
+import time
+from collections.abc import Iterator
+
+import pytest
+from redis import Redis
+from redis.exceptions import ConnectionError as NotServing
+
+from services.mesh.plans import redis_plan
+from services.mesh.temporary import TemporaryMesh
+
+
+@pytest.fixture(scope="session")
+def mesh() -> Iterator[TemporaryMesh]:
+    """A whole mesh on free ports: `mesh.address`, `mesh.key`, `mesh.settings`."""
+    with TemporaryMesh() as mesh:
+        yield mesh
+
+
+@pytest.fixture(scope="session")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A Redis server without the rest of the mesh; share it by key prefix."""
+    data_dir = tmp_path_factory.mktemp("redis")
+    redis = redis_plan(data_dir, data_dir)
+    with subprocess.Popen(redis.plan.command, stdout=subprocess.DEVNULL) as server:
+        try:
+            with Redis.from_url(redis.url) as client:
+                _wait_for(client)
+            yield redis.url
+        finally:
+            server.terminate()
+
+
+def _wait_for(client: "Redis") -> None:
+    deadline = time.monotonic() + 10
+    while True:
+        try:
+            client.ping()
+        except NotServing:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
+        else:
+            return
