@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from affectmesh.v1 import types_pb2
 from services.common.inference import ModelInfo
@@ -14,7 +15,7 @@ class Stopwatch:
     def __init__(self) -> None:
         self._started = time.perf_counter()
 
-    def head(self) -> "dict[str, str | int]":
+    def head(self) -> dict[str, Any]:
         """request_id and processing_time_ms of a response, as keyword arguments."""
         return {
             "request_id": request_id.get(),

@@ -1,0 +1,1 @@
+"""Several modalities as one."""

@@ -1,0 +1,191 @@
+"""What each modality's service is asked, and how its answer is read as an opinion."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from affectmesh.v1 import (
+    biosignal_pb2,
+    biosignal_pb2_grpc,
+    face_pb2,
+    face_pb2_grpc,
+    fusion_pb2,
+    text_pb2,
+    text_pb2_grpc,
+    types_pb2,
+    voice_pb2,
+    voice_pb2_grpc,
+)
+from services.common import errors
+from services.common.channels import Channels
+from services.fusion.analyze import Opinion
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a modality answered: for the client, for the fusion, and where it comes from."""
+
+    result: fusion_pb2.ModalityResult
+    opinion: Opinion
+    provenance: Sequence[types_pb2.Provenance]
+    warnings: Sequence[types_pb2.Warning] = ()
+
+
+@dataclass(frozen=True)
+class Modality:
+    """One service: its unary method, the request it is sent, and the reading of its response."""
+
+    method: Callable[[Channels], Any]
+    prepare: Callable[[Any], Any]
+    read: Callable[[Any], Answer]
+
+
+def prepare_face(request: face_pb2.AnalyzeFaceRequest) -> face_pb2.AnalyzeFaceRequest:
+    """Leaves out what the fused answer does not carry, and all but the two largest faces."""
+    prepared = face_pb2.AnalyzeFaceRequest()
+    prepared.CopyFrom(request)
+    _set_default(prepared.options, "return_action_units", False)
+    _set_default(prepared.options, "max_faces", 2)
+    return prepared
+
+
+def prepare_voice(request: voice_pb2.AnalyzeVoiceRequest) -> voice_pb2.AnalyzeVoiceRequest:
+    """Leaves out what the fused answer does not carry; above all, speech recognition."""
+    prepared = voice_pb2.AnalyzeVoiceRequest()
+    prepared.CopyFrom(request)
+    _set_default(prepared.options, "return_transcript", False)
+    _set_default(prepared.options, "return_prosody", False)
+    return prepared
+
+
+def prepare_text(request: text_pb2.AnalyzeTextRequest) -> text_pb2.AnalyzeTextRequest:
+    """Leaves out what the fused answer does not carry."""
+    prepared = text_pb2.AnalyzeTextRequest()
+    prepared.CopyFrom(request)
+    _set_default(prepared.options, "return_aspects", False)
+    _set_default(prepared.options, "return_entities", False)
+    return prepared
+
+
+def prepare_biosignal(
+    request: biosignal_pb2.AnalyzeBiosignalRequest,
+) -> biosignal_pb2.AnalyzeBiosignalRequest:
+    """Leaves out what the fused answer does not carry."""
+    prepared = biosignal_pb2.AnalyzeBiosignalRequest()
+    prepared.CopyFrom(request)
+    _set_default(prepared.options, "return_hrv", False)
+    return prepared
+
+
+def read_face(response: face_pb2.AnalyzeFaceResponse) -> Answer:
+    """The largest face. Raises NoFaceDetected where there is none."""
+    if not response.faces:
+        raise errors.NoFaceDetected(
+            "No face was found in the image.",
+            suggestion="Send an image with a clearly visible face.",
+        )
+    face = response.faces[0]
+    warnings = []
+    if len(response.faces) > 1:
+        warnings.append(
+            types_pb2.Warning(
+                code="SEVERAL_FACES",
+                message="The image shows several faces; the largest was taken.",
+            )
+        )
+    quality = face.quality.score if face.HasField("quality") else 1.0
+    return _emotional(
+        "face", face, response, [*response.warnings, *face.warnings], quality, warnings
+    )
+
+
+def read_voice(response: voice_pb2.AnalyzeVoiceResponse) -> Answer:
+    """The recording as a whole; its first channel where channels were split."""
+    return _emotional("voice", response, response, response.warnings)
+
+
+def read_text(response: text_pb2.AnalyzeTextResponse) -> Answer:
+    """The text as a whole."""
+    return _emotional("text", response, response, response.warnings)
+
+
+def read_biosignal(response: biosignal_pb2.AnalyzeBiosignalResponse) -> Answer:
+    """Activation of the body as arousal: from [0, 1] to [-1, 1]. No emotions, no valence."""
+    states = response.derived_states
+    return Answer(
+        result=fusion_pb2.ModalityResult(derived_states=states, warnings=response.warnings),
+        opinion=Opinion(
+            modality="biosignal",
+            emotions={},
+            arousal=2 * states.arousal - 1 if states.HasField("arousal") else None,
+            dimensions_derived=True,
+            quality=states.confidence,
+            confidence=states.confidence,
+        ),
+        provenance=response.provenance,
+    )
+
+
+MODALITIES = {
+    "face": Modality(
+        lambda channels: channels.stub("face", face_pb2_grpc.FaceServiceStub).AnalyzeFace,
+        prepare_face,
+        read_face,
+    ),
+    "voice": Modality(
+        lambda channels: channels.stub("voice", voice_pb2_grpc.VoiceServiceStub).AnalyzeVoice,
+        prepare_voice,
+        read_voice,
+    ),
+    "text": Modality(
+        lambda channels: channels.stub("text", text_pb2_grpc.TextServiceStub).AnalyzeText,
+        prepare_text,
+        read_text,
+    ),
+    "biosignal": Modality(
+        lambda channels: (
+            channels.stub("biosignal", biosignal_pb2_grpc.BiosignalServiceStub).AnalyzeBiosignal
+        ),
+        prepare_biosignal,
+        read_biosignal,
+    ),
+}
+"""Every modality, in the order of the contract."""
+
+
+def _set_default(options: Any, field: str, value: Any) -> None:
+    if not options.HasField(field):
+        setattr(options, field, value)
+
+
+def _emotional(
+    modality: str,
+    said: Any,
+    response: Any,
+    result_warnings: Iterable[types_pb2.Warning],
+    quality: float = 1.0,
+    warnings: Sequence[types_pb2.Warning] = (),
+) -> Answer:
+    """An answer from a message with emotions and dimensions."""
+    emotions, dimensions = said.emotions, said.dimensions
+    measured = said.HasField("dimensions")
+    every = emotions.all or ([emotions.primary] if said.HasField("emotions") else [])
+    return Answer(
+        result=fusion_pb2.ModalityResult(
+            emotions=emotions if said.HasField("emotions") else None,
+            dimensions=dimensions if measured else None,
+            warnings=result_warnings,
+        ),
+        opinion=Opinion(
+            modality=modality,
+            emotions={one.label: one.confidence for one in every},
+            derived=frozenset(one.label for one in every if one.derived),
+            valence=dimensions.valence if measured else None,
+            arousal=dimensions.arousal if measured else None,
+            dominance=dimensions.dominance if dimensions.HasField("dominance") else None,
+            dimensions_derived=dimensions.derived,
+            quality=quality,
+        ),
+        provenance=response.provenance,
+        warnings=warnings,
+    )
