@@ -1,15 +1,16 @@
 """How the supervisor asks a process whether it is well."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from http.client import HTTPConnection, HTTPException
+from typing import Any
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-Probe = Callable[[float], Awaitable[bool]]
+Probe = Callable[[float], Coroutine[Any, Any, bool]]
 """Whether a process serves, asked with a time limit in seconds; never raises."""
 
 _OPTIONS = (

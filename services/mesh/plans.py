@@ -36,6 +36,7 @@ class RedisPlan:
 
 def service_plans(settings: Settings, logs: Path, own_redis: bool) -> list[Plan]:
     """Every service that is not somewhere else by AFFECTMESH_ADDRESSES."""
+    here = [service for service in SERVICES if service not in settings.addresses]
     return [
         Plan(
             name=service,
@@ -43,11 +44,14 @@ def service_plans(settings: Settings, logs: Path, own_redis: bool) -> list[Plan]
             probe=service_probe(settings, service),
             endpoint=str(settings.http_port if service == "gateway" else settings.port(service)),
             log=logs / f"{service}.log",
-            after=(("redis",) if own_redis else ()) + AFTER.get(service, ()),
+            after=(*(["redis"] if own_redis else []), *_first(service, here)),
         )
-        for service in SERVICES
-        if service not in settings.addresses
+        for service in here
     ]
+
+
+def _first(service: str, here: list[str]) -> list[str]:
+    return [other for other in AFTER.get(service, ()) if other in here]
 
 
 def service_probe(settings: Settings, service: str) -> Probe:

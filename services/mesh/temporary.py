@@ -8,9 +8,9 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Self
 
 from services.common.settings import Settings
@@ -35,9 +35,9 @@ class TemporaryMesh:
 
     def __init__(
         self,
+        overrides: Mapping[str, str] = MappingProxyType({}),
         watch: Callable[[str], None] = lambda _line: None,
         ready_within_s: float = 180,
-        **overrides: str,
     ) -> None:
         http_port, port_base = ports.free_ports(_HOST)
         self.key = "sk_test_" + secrets.token_hex(16)

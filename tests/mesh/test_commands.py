@@ -1,0 +1,38 @@
+"""The command line."""
+
+from pathlib import Path
+
+from click.testing import CliRunner
+
+from services.cli import development, main, reference
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_reference_page_lists_every_setting_as_it_is() -> None:
+    assert reference.table() in (ROOT / "docs" / "operations.md").read_text()
+
+
+def test_settings_command_prints_the_reference() -> None:
+    assert CliRunner().invoke(main, ["settings"]).output.strip() == reference.table()
+
+
+def test_development_key_is_made_once_and_readable_by_its_owner_only(tmp_path: Path) -> None:
+    key = development.key(tmp_path / "data")
+    assert development.key(tmp_path / "data") == key
+    assert len(key) >= 16
+    assert (tmp_path / "data" / "development.key").stat().st_mode & 0o777 == 0o600
+
+
+def test_status_fails_where_nothing_runs(tmp_path: Path) -> None:
+    from services.mesh import ports
+
+    http_port, port_base = ports.free_ports("127.0.0.1")
+    environment = {
+        "AFFECTMESH_HTTP_PORT": str(http_port),
+        "AFFECTMESH_PORT_BASE": str(port_base),
+        "AFFECTMESH_DATA_DIR": str(tmp_path),
+    }
+    ended = CliRunner().invoke(main, ["status"], env=environment)
+    assert ended.exit_code == 1
+    assert ended.output.count("not serving") == 8
