@@ -15,7 +15,8 @@ from services.mesh.temporary import TemporaryMesh
 @pytest.fixture(scope="session")
 def mesh() -> Iterator[TemporaryMesh]:
     """A whole mesh on free ports: `mesh.address`, `mesh.key`, `mesh.settings`."""
-    with TemporaryMesh() as mesh:
+    overrides = {"AFFECTMESH_FETCH_ALLOW_PRIVATE": "true", "AFFECTMESH_FETCH_TIMEOUT_S": "3"}
+    with TemporaryMesh(overrides) as mesh:
         yield mesh
 
 

@@ -28,7 +28,7 @@ def triton(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     copy_repository(Settings().model_repository, root / "models")
     http, grpc, metrics = free_ports(3)
     command = [
-        server,
+        str(server),
         f"--model-repository={root / 'models'}",
         f"--backend-directory={root / 'backends'}",
         "--model-control-mode=explicit",
