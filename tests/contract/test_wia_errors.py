@@ -124,7 +124,7 @@ def check_refusal(response: httpx.Response, status: int, code: str) -> dict[str,
     body: dict[str, Any] = response.json()
     assert set(body) == {"error", "request_id"}
     assert body["request_id"] == response.headers["x-request-id"]
-    error = body["error"]
+    error: dict[str, Any] = body["error"]
     assert set(error) == {"code", "message", "details"}
     assert error["code"].startswith(code), error
     assert error["message"]
