@@ -1,0 +1,1 @@
+"""Signals of the body: heart, skin, breath, warmth, and the states they speak of."""
