@@ -33,48 +33,37 @@ class Answer:
 
 @dataclass(frozen=True)
 class Modality:
-    """One service: its unary method, the request it is sent, and the reading of its response."""
+    """One service: its unary method, and the reading of its response.
+
+    `prepare` leaves out of a request what the fused answer does not carry, unless the client asks.
+    """
 
     method: Callable[[Channels], Any]
-    prepare: Callable[[Any], Any]
+    prepare: Callable[[Any], None]
     read: Callable[[Any], Answer]
 
 
-def prepare_face(request: face_pb2.AnalyzeFaceRequest) -> face_pb2.AnalyzeFaceRequest:
-    """Leaves out what the fused answer does not carry, and all but the two largest faces."""
-    prepared = face_pb2.AnalyzeFaceRequest()
-    prepared.CopyFrom(request)
-    _set_default(prepared.options, "return_action_units", False)
-    _set_default(prepared.options, "max_faces", 2)
-    return prepared
+def prepare_face(request: face_pb2.AnalyzeFaceRequest) -> None:
+    """No action units, and of the faces only the largest and whether there are more."""
+    _set_default(request.options, "return_action_units", False)
+    _set_default(request.options, "max_faces", 2)
 
 
-def prepare_voice(request: voice_pb2.AnalyzeVoiceRequest) -> voice_pb2.AnalyzeVoiceRequest:
-    """Leaves out what the fused answer does not carry; above all, speech recognition."""
-    prepared = voice_pb2.AnalyzeVoiceRequest()
-    prepared.CopyFrom(request)
-    _set_default(prepared.options, "return_transcript", False)
-    _set_default(prepared.options, "return_prosody", False)
-    return prepared
+def prepare_voice(request: voice_pb2.AnalyzeVoiceRequest) -> None:
+    """No speech recognition and no prosody."""
+    _set_default(request.options, "return_transcript", False)
+    _set_default(request.options, "return_prosody", False)
 
 
-def prepare_text(request: text_pb2.AnalyzeTextRequest) -> text_pb2.AnalyzeTextRequest:
-    """Leaves out what the fused answer does not carry."""
-    prepared = text_pb2.AnalyzeTextRequest()
-    prepared.CopyFrom(request)
-    _set_default(prepared.options, "return_aspects", False)
-    _set_default(prepared.options, "return_entities", False)
-    return prepared
+def prepare_text(request: text_pb2.AnalyzeTextRequest) -> None:
+    """No aspects and no entities."""
+    _set_default(request.options, "return_aspects", False)
+    _set_default(request.options, "return_entities", False)
 
 
-def prepare_biosignal(
-    request: biosignal_pb2.AnalyzeBiosignalRequest,
-) -> biosignal_pb2.AnalyzeBiosignalRequest:
-    """Leaves out what the fused answer does not carry."""
-    prepared = biosignal_pb2.AnalyzeBiosignalRequest()
-    prepared.CopyFrom(request)
-    _set_default(prepared.options, "return_hrv", False)
-    return prepared
+def prepare_biosignal(request: biosignal_pb2.AnalyzeBiosignalRequest) -> None:
+    """No heart-rate variability."""
+    _set_default(request.options, "return_hrv", False)
 
 
 def read_face(response: face_pb2.AnalyzeFaceResponse) -> Answer:

@@ -103,9 +103,8 @@ class FusionServicer(fusion_pb2_grpc.FusionServiceServicer):
     ) -> Answer | errors.AffectMeshError:
         modality = MODALITIES[name]
         try:
-            response = await call(
-                name, modality.method(self._channels), modality.prepare(given), timeout_s
-            )
+            modality.prepare(given)
+            response = await call(name, modality.method(self._channels), given, timeout_s)
             return modality.read(response)
         except errors.AffectMeshError as error:
             return error
