@@ -1,0 +1,1 @@
+"""Who is asking, what they may, what they used and what it costs."""

@@ -1,0 +1,12 @@
+"""Runs the migrations on the connection that `services.billing.database` hands over."""
+
+from alembic import context
+
+from services.billing.tables import metadata
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=metadata,
+    version_table="billing_version",
+)
+context.run_migrations()
