@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType, TracebackType
@@ -30,7 +31,8 @@ class TemporaryMesh:
     """Runs `python -m services.mesh` on free ports and a data folder of its own.
 
     Settings of the environment hold unless `overrides` (AFFECTMESH_… names) say otherwise; a
-    setting overridden with "" is its default. `watch` gets each line of the supervisor.
+    setting overridden with "" is its default. `watch` gets each line of the supervisor. `ready_s`
+    is the time from the start of the supervisor until every service served.
     """
 
     def __init__(
@@ -57,12 +59,13 @@ class TemporaryMesh:
         }
         kept = {name: value for name, value in os.environ.items() if name not in chosen}
         self.environment = {**kept, **{name: value for name, value in chosen.items() if value}}
-        self._watch = watch
+        self.watch = watch
         self._ready_within_s = ready_within_s
         self._ready = threading.Event()
 
     def __enter__(self) -> Self:
         """Returns once every service serves; raises MeshNotReady."""
+        self._started = time.monotonic()
         self.supervisor = subprocess.Popen(
             [sys.executable, "-m", "services.mesh"],
             stdin=subprocess.DEVNULL,
@@ -130,9 +133,9 @@ class TemporaryMesh:
         failures: collections.Counter[str] = collections.Counter()
         for line in map(str.rstrip, self.supervisor.stdout or ()):
             self.lines.append(line)
-            self._watch(line)
+            self.watch(line)
             if line.startswith("ready in "):
-                self.ready_s = float(line.split()[2])
+                self.ready_s = time.monotonic() - self._started
                 self._ready.set()
             cells = line.split()
             if "failing" in cells[2:3]:
