@@ -1,0 +1,1 @@
+"""Speed and memory of a whole mesh, driven over its public REST API."""
