@@ -5,12 +5,16 @@ from pathlib import Path
 from click.testing import CliRunner
 
 from services.cli import development, main, reference
+from services.common.settings import SERVICES
+from services.mesh import ports
 
 ROOT = Path(__file__).parents[2]
 
 
-def test_reference_page_lists_every_setting_as_it_is() -> None:
-    assert reference.table() in (ROOT / "docs" / "operations.md").read_text()
+def test_reference_page_lists_settings_and_services_as_they_are() -> None:
+    page = (ROOT / "docs" / "operations.md").read_text()
+    assert reference.table() in page
+    assert f"its place in: {', '.join(SERVICES)} |" in page
 
 
 def test_settings_command_prints_the_reference() -> None:
@@ -25,8 +29,6 @@ def test_development_key_is_made_once_and_readable_by_its_owner_only(tmp_path: P
 
 
 def test_status_fails_where_nothing_runs(tmp_path: Path) -> None:
-    from services.mesh import ports
-
     http_port, port_base = ports.free_ports("127.0.0.1")
     environment = {
         "AFFECTMESH_HTTP_PORT": str(http_port),
@@ -35,4 +37,4 @@ def test_status_fails_where_nothing_runs(tmp_path: Path) -> None:
     }
     ended = CliRunner().invoke(main, ["status"], env=environment)
     assert ended.exit_code == 1
-    assert ended.output.count("not serving") == 8
+    assert ended.output.count("not serving") == len(SERVICES)
