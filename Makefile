@@ -61,9 +61,11 @@ GOOGLEAPIS = $(shell $(BIN)/python -c 'import google.api.http_pb2 as api, pathli
 bench: setup
 	@$(BIN)/python -m bench
 
+EVALUATIONS := $(patsubst models/training/%/evaluate.py,%,$(wildcard models/training/*/evaluate.py))
+
 evaluate: setup
-	@set -e; for evaluation in $(wildcard models/training/*/evaluate.py); do \
-		DATA=$(DATA) $(BIN)/python $$evaluation; \
+	@set -e; for modality in $(EVALUATIONS); do \
+		DATA=$(DATA) $(BIN)/python -m models.training.$$modality.evaluate; \
 	done
 
 clean:

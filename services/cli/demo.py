@@ -22,7 +22,7 @@ def run() -> int:
     try:
         with TemporaryMesh(watch=lambda line: click.echo(f"  {line}")) as mesh:
             click.echo()
-            answered = [_ask(mesh, request) for request in requests]
+            answered = [ask(mesh, request) for request in requests]
             click.echo(
                 f"{sum(answered)} of {len(answered)} requests answered "
                 f"by the mesh at {mesh.address}. Stopping it."
@@ -34,7 +34,8 @@ def run() -> int:
     return 0 if all(answered) else 1
 
 
-def _ask(mesh: TemporaryMesh, sample: SampleRequest) -> bool:
+def ask(mesh: TemporaryMesh, sample: SampleRequest) -> bool:
+    """Sends a sample and prints the answer; whether it was answered with 200."""
     headers = {"Content-Type": "application/json", "X-WIA-API-Key": mesh.key}
     request = Request(mesh.address + sample.path, orjson.dumps(sample.body), headers)  # noqa: S310
     started = time.perf_counter()

@@ -150,5 +150,5 @@ class TemporaryMesh:
             for path in sorted(self.data_dir.glob("logs/*.log"))
             if self.state(path.stem) in ("failing", "starting", "refused")
         ]
-        tails = [f"--- {path.stem}\n{path.read_text()[-3000:]}" for path in failing]
+        tails = [f"--- {path.stem}\n{path.read_text()[-1500:]}" for path in failing]
         return "\n".join(["The mesh did not become ready.", *self.lines[-20:], *tails])
