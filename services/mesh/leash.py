@@ -13,6 +13,14 @@ import sys
 PR_SET_PDEATHSIG = 1
 
 
+def leashed(*command: str) -> tuple[str, ...]:
+    """The command that runs `command` so that it ends when this process does.
+
+    To be started by the main thread: to the kernel, the parent is the thread that forks.
+    """
+    return (sys.executable, "-I", "-S", __file__, str(os.getpid()), *command)
+
+
 def main(parent: int, command: list[str]) -> None:
     """Replaces this process by the command, or ends where the parent is gone already."""
     if sys.platform == "linux":

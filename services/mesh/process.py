@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import os
 import signal
-import sys
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from services.mesh.health import Probe
+from services.mesh.leash import leashed
 
 FIRST_BACKOFF_S = 0.2
 MAX_BACKOFF_S = 10.0
@@ -32,8 +32,6 @@ KILL_AFTER_S = 5.0
 
 WRONG_SETTINGS = 2
 """Exit status of a service whose settings are wrong: starting it again cannot help."""
-
-_LEASH = str(Path(__file__).with_name("leash.py"))
 
 
 class State(StrEnum):
@@ -132,7 +130,7 @@ class Process:
         with self.plan.log.open("ab") as log:
             self._log_start = log.tell()
             process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-I", "-S", _LEASH, str(os.getpid()), *self.plan.command),
+                *leashed(*self.plan.command),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=asyncio.subprocess.STDOUT,

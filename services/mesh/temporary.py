@@ -16,6 +16,7 @@ from typing import Self
 
 from services.common.settings import Settings
 from services.mesh import ports
+from services.mesh.leash import leashed
 
 MAX_FAILURES = 5
 """A service that failed this often before all were ready will not come."""
@@ -66,8 +67,8 @@ class TemporaryMesh:
     def __enter__(self) -> Self:
         """Returns once every service serves; raises MeshNotReady."""
         self._started = time.monotonic()
-        self.supervisor = subprocess.Popen(
-            [sys.executable, "-m", "services.mesh"],
+        self.supervisor = subprocess.Popen(  # noqa: S603 - the command is this package
+            leashed(sys.executable, "-m", "services.mesh"),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
