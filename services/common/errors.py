@@ -38,6 +38,9 @@ from grpc_status import rpc_status
 
 DOMAIN = "affectmesh"
 
+_MESSAGE_BYTES, _DETAIL_BYTES = 800, 400
+"""Most of a message and of a detail that is sent: a status over 8 KiB breaks its connection."""
+
 log = structlog.get_logger()
 
 
@@ -190,15 +193,23 @@ _BY_GRPC_STATUS: Mapping[grpc.StatusCode, type[AffectMeshError]] = {
 
 def to_status(error: AffectMeshError) -> grpc.Status:
     """The gRPC status of an error, with its ErrorInfo among the details."""
-    info = error_details_pb2.ErrorInfo(
-        reason=error.code, domain=DOMAIN, metadata=dict(error.details)
-    )
+    details = {key: _shorten(value, _DETAIL_BYTES) for key, value in error.details.items()}
+    info = error_details_pb2.ErrorInfo(reason=error.code, domain=DOMAIN, metadata=details)
     detail = any_pb2.Any()
     detail.Pack(info)
     status = status_pb2.Status(
-        code=error.grpc_status.value[0], message=error.message, details=[detail]
+        code=error.grpc_status.value[0],
+        message=_shorten(error.message, _MESSAGE_BYTES),
+        details=[detail],
     )
     return rpc_status.to_status(status)
+
+
+def _shorten(text: str, limit_bytes: int) -> str:
+    encoded = text.encode(errors="replace")
+    if len(encoded) <= limit_bytes:
+        return encoded.decode()
+    return encoded[:limit_bytes].decode(errors="ignore") + "…"
 
 
 def from_rpc(error: grpc.aio.AioRpcError, service: str) -> AffectMeshError:

@@ -18,6 +18,10 @@ MAX_REDIRECTS = 5
 _CHUNK_BYTES = 64 * 1024
 
 
+_GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+
+
 class _PrivateAddress(OSError):
     """The URL leads inside."""
 
@@ -68,8 +72,7 @@ class MediaLoader:
             await self._session.close()
 
     async def _fetch(self, url: str, limit_bytes: int) -> bytes:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        if not _is_web(url):
             raise errors.FetchFailed(
                 "The URL is not an http or https address.",
                 suggestion="Send a public URL that begins with https://.",
@@ -80,7 +83,7 @@ class MediaLoader:
                 connector=connector, timeout=self._timeout, cookie_jar=aiohttp.DummyCookieJar()
             )
         try:
-            async with self._session.get(url, max_redirects=MAX_REDIRECTS) as response:
+            async with self._session.get(url, max_redirects=MAX_REDIRECTS + 1) as response:
                 if response.status != 200:
                     raise errors.FetchFailed(
                         f"The URL answered {response.status}.",
@@ -110,16 +113,30 @@ class MediaLoader:
     def _open_socket(self, address: tuple[Any, ...]) -> socket.socket:
         family, kind, protocol, _, peer = address
         if not self._allow_private and not _is_public(peer[0]):
-            raise _PrivateAddress(peer[0])
+            raise _PrivateAddress
         opened = socket.socket(family, kind, protocol)
         opened.setblocking(False)
         return opened
 
 
+def _is_web(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.hostname)
+
+
 def _is_public(host: str) -> bool:
     address = ipaddress.ip_address(host.split("%")[0])
-    mapped = getattr(address, "ipv4_mapped", None) or getattr(address, "sixtofour", None)
-    return address.is_global and not address.is_multicast and (mapped is None or mapped.is_global)
+    if isinstance(address, ipaddress.IPv6Address):
+        inner = address.ipv4_mapped or address.sixtofour
+        if address in _NAT64:
+            inner = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+        if inner is None:
+            return address.is_global and address in _GLOBAL_UNICAST
+        address = inner
+    return address.is_global and not address.is_multicast
 
 
 def _is_private(error: BaseException | None) -> bool:

@@ -75,7 +75,7 @@ def read_settings() -> Settings:
         return Settings()
     except ValidationError as error:
         for problem in error.errors():
-            setting = "AFFECTMESH_" + "_".join(map(str, problem["loc"])).upper()
+            setting = "AFFECTMESH_" + str(problem["loc"][0]).upper()
             print(f"{setting}: {problem['msg']}", file=sys.stderr)
         raise SystemExit(2) from None
 
@@ -147,7 +147,8 @@ class _Call:
     def __init__(self, details: grpc.HandlerCallDetails) -> None:
         self._method = details.method
         metadata = dict(details.invocation_metadata or ())
-        self._request_id = str(metadata.get(telemetry.REQUEST_ID_KEY) or telemetry.new_request_id())
+        given = str(metadata.get(telemetry.REQUEST_ID_KEY, ""))
+        self._request_id = telemetry.accept_request_id(given.encode())
 
     def unary(self, behaviour: Callable[[Any, Any], Awaitable[Any]]) -> Any:
         async def serve(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:

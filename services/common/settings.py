@@ -1,11 +1,12 @@
 """Settings, read once from AFFECTMESH_… environment variables; a wrong one stops the start."""
 
+import json
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 SERVICES = ("billing", "jobs", "text", "face", "voice", "biosignal", "fusion", "gateway")
 """Every service of the mesh, in the order they start."""
@@ -26,7 +27,7 @@ class Settings(BaseSettings):
         description="gRPC ports are this plus the service's place in the list of services; "
         "metrics ports are 100 above.",
     )
-    addresses: dict[str, str] = Field(
+    addresses: Annotated[dict[str, str], NoDecode] = Field(
         default_factory=dict,
         description='JSON object of service name to "host:port", for services elsewhere.',
     )
@@ -82,6 +83,14 @@ class Settings(BaseSettings):
         "open",
         description="Weights of the voice model; research is not for commercial use.",
     )
+
+    @field_validator("addresses", mode="before")
+    @classmethod
+    def _read_addresses(cls, given: Any) -> Any:
+        addresses = json.loads(given) if isinstance(given, str) else given
+        if isinstance(addresses, dict) and (unknown := addresses.keys() - set(SERVICES)):
+            raise ValueError(f"no such service: {', '.join(sorted(unknown))}")
+        return addresses
 
     @property
     def database(self) -> str:

@@ -28,9 +28,14 @@ def new_request_id() -> str:
 def client_request_id(headers: Iterable[tuple[bytes, bytes]]) -> str:
     """The X-Request-ID that an HTTP client sent, where it is safe to repeat, or a new one."""
     for name, value in headers:
-        if name == b"x-request-id" and _SAFE_ID.fullmatch(value):
-            return value.decode()
+        if name == b"x-request-id":
+            return accept_request_id(value)
     return new_request_id()
+
+
+def accept_request_id(given: bytes) -> str:
+    """The id given, where it is safe to repeat, or a new one."""
+    return given.decode() if _SAFE_ID.fullmatch(given) else new_request_id()
 
 
 def tracing_enabled() -> bool:

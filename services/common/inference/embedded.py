@@ -1,17 +1,32 @@
 """Runs the models of the repository on ONNX Runtime in this process."""
 
 import asyncio
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 
 import numpy as np
 import onnxruntime
+import structlog
 
-from services.common import metrics
+from services.common import errors, metrics
 from services.common.inference import Arrays, ModelInfo
 from services.common.inference.repository import ModelFolder, Repository
 
-_Waiting = tuple[Arrays, asyncio.Future[dict[str, np.ndarray]]]
+log = structlog.get_logger()
+
+_Outputs = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True, eq=False)
+class _Call:
+    """Inputs that wait for their outputs, how many they are, and what they may be joined with."""
+
+    inputs: Arrays
+    count: int
+    shape: tuple[tuple[str, np.dtype, tuple[int, ...]], ...]
+    future: asyncio.Future[_Outputs] = field(
+        default_factory=lambda: asyncio.get_running_loop().create_future()
+    )
 
 
 class EmbeddedInference:
@@ -64,74 +79,80 @@ class _Model:
         self._executor = executor
         batched = folder.config.HasField("dynamic_batching")
         self._max_batch = folder.config.max_batch_size if batched else 1
-        self._waiting: list[_Waiting] = []
+        self._waiting: list[_Call] = []
         self._worker: asyncio.Task[None] | None = None
 
-    async def infer(self, inputs: Arrays) -> dict[str, np.ndarray]:
-        future: asyncio.Future[dict[str, np.ndarray]] = asyncio.get_running_loop().create_future()
-        self._waiting.append((inputs, future))
+    async def infer(self, inputs: Arrays) -> _Outputs:
+        call = _Call(inputs, _count(inputs), _item_shape(inputs))
+        self._waiting.append(call)
         if self._worker is None or self._worker.done():
             self._worker = asyncio.create_task(self._work())
-        return await future
+        try:
+            return await call.future
+        except errors.Unavailable:
+            raise
+        except Exception as error:
+            log.exception("model failed", model=self._name)
+            raise errors.Internal() from error
 
     async def _work(self) -> None:
         loop = asyncio.get_running_loop()
-        while self._waiting:
-            calls = self._next_batch()
-            if not calls:
-                return
+        while calls := self._next_batch():
+            inputs = [call.inputs for call in calls]
             try:
-                results = await loop.run_in_executor(
-                    self._executor, self._run, [inputs for inputs, _ in calls]
-                )
-            except Exception as error:  # handed to the callers, whose interceptor logs it
-                for _, future in calls:
-                    if not future.done():
-                        future.set_exception(error)
-                continue
-            for (_, future), result in zip(calls, results, strict=True):
-                if not future.done():
-                    future.set_result(result)
+                outcomes = await loop.run_in_executor(self._executor, self._run, inputs)
+            except (RuntimeError, asyncio.CancelledError):
+                stopping = errors.Unavailable("The service is stopping.", suggestion="Try again.")
+                outcomes = [stopping] * len(calls)
+            for call, outcome in zip(calls, outcomes, strict=True):
+                if call.future.done():
+                    continue
+                if isinstance(outcome, Exception):
+                    call.future.set_exception(outcome)
+                else:
+                    call.future.set_result(outcome)
 
-    def _next_batch(self) -> list[_Waiting]:
+    def _next_batch(self) -> list[_Call]:
         """Takes the oldest call and the calls of its shape, as far as the batch goes."""
-        self._waiting = [call for call in self._waiting if not call[1].cancelled()]
-        if not self._waiting:
-            return []
-        shape = _item_shape(self._waiting[0][0])
-        taken: list[_Waiting] = []
-        left: list[_Waiting] = []
+        self._waiting = [call for call in self._waiting if not call.future.cancelled()]
+        taken: list[_Call] = []
+        left: list[_Call] = []
         size = 0
         for call in self._waiting:
-            count = _count(call[0])
-            if (not taken or size + count <= self._max_batch) and _item_shape(call[0]) == shape:
+            if not taken or (call.shape == taken[0].shape and size + call.count <= self._max_batch):
                 taken.append(call)
-                size += count
+                size += call.count
             else:
                 left.append(call)
         self._waiting = left
         return taken
 
-    def _run(self, calls: list[Arrays]) -> list[dict[str, np.ndarray]]:
+    def _run(self, calls: list[Arrays]) -> list[_Outputs | Exception]:
+        """The outcome of each call; a batch that fails is run again call by call."""
+        try:
+            return [*self._run_batch(calls)]
+        except Exception as error:
+            if len(calls) > 1:
+                return [outcome for call in calls for outcome in self._run([call])]
+            return [error]
+
+    def _run_batch(self, calls: list[Arrays]) -> list[_Outputs]:
         metrics.MODEL_BATCH_SIZE.labels(self._name).observe(sum(map(_count, calls)))
         with metrics.MODEL_SECONDS.labels(self._name).time():
-            return self._run_batch(calls)
-
-    def _run_batch(self, calls: list[Arrays]) -> list[dict[str, np.ndarray]]:
-        if len(calls) == 1:
-            outputs = self._session.run(self._outputs, dict(calls[0]))
-            return [dict(zip(self._outputs, outputs, strict=True))]
-        joined = {name: np.concatenate([call[name] for call in calls]) for name in calls[0]}
-        outputs = self._session.run(self._outputs, joined)
+            if len(calls) == 1:
+                outputs = self._session.run(self._outputs, dict(calls[0]))
+                return [dict(zip(self._outputs, outputs, strict=True))]
+            joined = {name: np.concatenate([call[name] for call in calls]) for name in calls[0]}
+            outputs = self._session.run(self._outputs, joined)
         ends = np.cumsum([_count(call) for call in calls])[:-1]
         parts = [np.split(output, ends) for output in outputs]
         return [dict(zip(self._outputs, part, strict=True)) for part in zip(*parts, strict=True)]
 
 
-def _count(inputs: Mapping[str, np.ndarray]) -> int:
-    first = next(iter(inputs.values()))
-    return int(first.shape[0]) if first.ndim else 1
+def _count(inputs: Arrays) -> int:
+    first = next(iter(inputs.values()), None)
+    return int(first.shape[0]) if first is not None and first.ndim else 1
 
 
-def _item_shape(inputs: Mapping[str, np.ndarray]) -> tuple[tuple[str, tuple[int, ...]], ...]:
-    return tuple((name, array.shape[1:]) for name, array in sorted(inputs.items()))
+def _item_shape(inputs: Arrays) -> tuple[tuple[str, np.dtype, tuple[int, ...]], ...]:
+    return tuple((name, array.dtype, array.shape[1:]) for name, array in sorted(inputs.items()))
