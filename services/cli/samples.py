@@ -34,8 +34,11 @@ class SampleRequest:
 def sample_requests() -> list[SampleRequest]:
     """One request of each kind: face, video, voice, text, batch, biosignal, multimodal."""
     face = {"image_base64": _base64(PHOTOGRAPH.read_bytes())}
-    voice = {"audio_base64": _base64(SPEECH.read_bytes())}
-    text = {"text": TEXT}
+    voice = {
+        "audio_base64": _base64(SPEECH.read_bytes()),
+        "options": {"return_transcript": True, "return_prosody": True},
+    }
+    text = {"text": TEXT, "options": {"return_aspects": True}}
     heart = orjson.loads(HEART.read_bytes())
     everything = {"face": face, "voice": voice, "text": text, "biosignal": heart}
     video = {

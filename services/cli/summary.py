@@ -30,9 +30,14 @@ def _video(answer: Answer) -> list[str]:
     found = answer["summary"]
     return [
         f"{answer['analyzed_frames']} of {answer['frame_count']} frames, "
-        f"{found['face_count']} face followed: {found['dominant_emotion']}, "
-        f"valence {found['average_valence']:+.2f}, arousal {found['average_arousal']:+.2f}, "
-        f"{found['emotion_transitions']} changes"
+        f"{found['face_count']} face followed: {found.get('dominant_emotion', 'no emotion')}, "
+        f"{found['emotion_transitions']} changes",
+        _measures(
+            (
+                ("mean valence", found.get("average_valence"), ""),
+                ("mean arousal", found.get("average_arousal"), ""),
+            )
+        ),
     ]
 
 
