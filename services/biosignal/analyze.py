@@ -24,7 +24,10 @@ from services.biosignal.states import Features, States
 from services.common import errors
 
 CONTEXT_S = 60.0
-"""The states of a moment are over so many seconds that end with it, where there are so many."""
+LEAST_CONTEXT_S = 30.0
+"""The states of a moment are over the 60 s that end with it; at the start, over the first 30 s."""
+
+_MOMENT_SHARE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,10 +209,11 @@ def _timeline(found: Measures, rest: Features | None) -> list[Moment]:
     start = 0.0
     while start == 0 or start + STRETCH_S <= found.duration_s + STRETCH_S / 2:
         end = min(start + STRETCH_S, found.duration_s)
-        features = found.features(max(0.0, end - CONTEXT_S), end)
+        known = max(end, min(LEAST_CONTEXT_S, found.duration_s))
+        features = found.features(max(0.0, end - CONTEXT_S), known)
         now = None
         if found.heart:
-            now = hrv.mean_rate(found.heart.intervals.part(start, end))
+            now = hrv.mean_rate(found.heart.intervals.part(start, end), _MOMENT_SHARE)
         moments.append(Moment(start, states.derive(features, rest), now))
         start += STRETCH_S
     return moments

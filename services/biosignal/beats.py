@@ -44,7 +44,7 @@ class Weights:
 
     match: float = 0.5
     match_neutral: float = 0.45
-    early: float = 1.0
+    early: float = 1.2
     late: float = 2.0
     rhythm_most: float = 1.6
     irregular: float = 0.2

@@ -67,11 +67,12 @@ def long_enough(value: str, seconds: float) -> bool:
     return seconds >= _LEAST_SHARE * LEAST_S[value]
 
 
-def mean_rate(intervals: Intervals) -> float | None:
-    """Beats a minute over the possible intervals; None where they are too few."""
+def mean_rate(intervals: Intervals, share: float = _LEAST_SHARE) -> float | None:
+    """Beats a minute over the possible intervals; None where they are fewer than five, or cover
+    less than that share of 10 s."""
     length_ms = intervals.length_ms[intervals.possible]
     total = float(length_ms.sum())
-    if not long_enough("heart_rate", total / 1000) or len(length_ms) < _LEAST_BEATS:
+    if total / 1000 < share * LEAST_S["heart_rate"] or len(length_ms) < _LEAST_BEATS:
         return None
     return 60000 * len(length_ms) / total
 

@@ -13,7 +13,7 @@ from services.biosignal.signals import Recording
 from services.biosignal.states import States
 
 _USUAL_BPM = (40.0, 160.0)
-_MOST_EXCLUDED = 0.2
+_MOST_EXCLUDED, _MOST_SCATTER = 0.2, 0.15
 _STEADY_RMSSD_S = 60.0
 _FINE_ECG_HZ, _FINE_PPG_HZ = 125.0, 60.0
 _LENGTHS_ALIKE = 0.05
@@ -71,11 +71,13 @@ def on_heart(
             "SHORT_WINDOW",
             f"RMSSD and pNN50 are over {normal_s:.0f} s; 60 s or more make them steadier.",
         )
-    if (variability.excluded_ratio or 0) > _MOST_EXCLUDED:
+    excluded = variability.excluded_ratio or 0.0
+    scatter = variability.rmssd_ms / (variability.mean_nn_ms or 1000)
+    if excluded > _MOST_EXCLUDED or scatter > _MOST_SCATTER:
         yield Remark(
             "IRREGULAR_RHYTHM",
-            f"{variability.excluded_ratio:.0%} of the intervals are ectopic or doubtful; "
-            "variability then says little of relaxation.",
+            f"{excluded:.0%} of the intervals are ectopic or doubtful, and RMSSD is {scatter:.0%} "
+            "of the mean interval: variability then says little of relaxation.",
         )
     if heart.source == "ppg":
         yield Remark(

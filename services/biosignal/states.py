@@ -3,7 +3,8 @@
 Every feature is turned into a deviation: its distance from the person's own rest (or, without a
 baseline, from a usual rest where there is one), divided by the change that a clear stressor
 typically makes, so that 0 is rest and 1 a full response. A state is a logistic function of the
-mean deviation of the features that speak of it. Nothing is fitted to data.
+mean deviation of the features that speak of it, flatter without a baseline: 0.5 is half a response.
+Nothing is fitted to data; models/training/biosignal/evaluate.py prints how it does on people.
 
 Where the numbers come from:
 - responses and conductance: 1 to 3 spontaneous responses a minute at rest, over 20 in high
@@ -31,7 +32,7 @@ METHOD = "biosignal-states"
 VERSION = "1.0.0"
 EXPERIMENTAL = ("engagement",)
 
-_STEEPNESS = 4.0
+_STEEP_OWN, _STEEP_USUAL = 4.0, 2.0
 _HALF_RESPONSE = 0.5
 _LEAST, _MOST = -1.0, 2.0
 _ENGAGED_AROUSAL = 0.6
@@ -121,17 +122,18 @@ def derive(features: Features, baseline: Features | None = None) -> States:
         deviations[component.feature] = min(max(change, _LEAST), _MOST)
         worth += component.evidence
         own += component.evidence if rest is not None else 0.0
-    stress = _level(deviations, "stress")
+    share = own / worth if worth else 0.0
+    steepness = _STEEP_OWN * share + _STEEP_USUAL * (1 - share)
+    stress = _level(deviations, "stress", steepness)
     calm = _mean(deviations, "relaxation")
-    arousal = _level(deviations, "arousal")
+    arousal = _level(deviations, "arousal", steepness)
     engagement = None
     if arousal is not None:
         engagement = 1 - min(1.0, abs(arousal - _ENGAGED_AROUSAL) / _ENGAGED_AROUSAL)
-    share = own / worth if worth else 0.0
     sure = _SURE_WITH_BASELINE * share + _SURE_WITHOUT * (1 - share)
     return States(
         stress=stress,
-        relaxation=None if calm is None else _logistic(-_STEEPNESS * calm),
+        relaxation=None if calm is None else _logistic(-steepness * calm),
         arousal=arousal,
         engagement=engagement,
         confidence=sure * min(1.0, worth),
@@ -147,9 +149,9 @@ def _mean(deviations: dict[str, float], state: str) -> float | None:
     return sum(speaking) / len(speaking) if speaking else None
 
 
-def _level(deviations: dict[str, float], state: str) -> float | None:
+def _level(deviations: dict[str, float], state: str, steepness: float) -> float | None:
     mean = _mean(deviations, state)
-    return None if mean is None else _logistic(_STEEPNESS * (mean - _HALF_RESPONSE))
+    return None if mean is None else _logistic(steepness * (mean - _HALF_RESPONSE))
 
 
 def _logistic(value: float) -> float:

@@ -100,7 +100,8 @@ def _check_signal(name: str, signal: Signal, least_s: float, field: str) -> None
         raise errors.InvalidSignal(
             f"{name} lasts {seconds:.3g} s; at least {least_s:g} s are needed.",
             reason="Signal too short",
-            suggestion="Send a longer recording, or check sample_rate.",
+            suggestion="Send a longer recording, or check "
+            f"{'its unit' if name == 'rr' else 'sample_rate'}.",
             field=f"{field}.data",
         )
     if seconds > LONGEST_S:

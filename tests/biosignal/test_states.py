@@ -1,0 +1,65 @@
+import pytest
+
+from services.biosignal import states
+from services.biosignal.states import Features
+
+REST = Features(
+    heart_rate_bpm=65,
+    rmssd_ms=45,
+    responses_per_min=2,
+    range_us=0.02,
+    conductance_us=2,
+    breaths_per_min=14,
+    temperature_celsius=33.5,
+)
+STRESS = Features(
+    heart_rate_bpm=85,
+    rmssd_ms=25,
+    responses_per_min=9,
+    range_us=0.08,
+    conductance_us=3.5,
+    breaths_per_min=19,
+    temperature_celsius=32.5,
+)
+
+
+def test_rest_is_not_stress_and_stress_is() -> None:
+    rest, stress = states.derive(REST, REST), states.derive(STRESS, REST)
+    assert rest.stress is not None
+    assert stress.stress is not None
+    assert rest.stress < 0.2 < 0.8 < stress.stress
+    assert rest.relaxation == pytest.approx(0.5)
+    assert stress.relaxation is not None
+    assert stress.relaxation < 0.1
+
+
+def test_states_are_relative_to_the_persons_own_rest() -> None:
+    own, other = states.derive(STRESS, STRESS), states.derive(STRESS, REST)
+    assert own.stress is not None
+    assert other.stress is not None
+    assert own.stress < 0.2 < other.stress
+
+
+def test_confidence_is_low_without_a_baseline_and_with_little_evidence() -> None:
+    own, usual = states.derive(STRESS, REST), states.derive(STRESS)
+    heart = states.derive(Features(heart_rate_bpm=85))
+    assert own.confidence == pytest.approx(0.85)
+    assert heart.confidence < usual.confidence <= 0.5
+
+
+@pytest.mark.parametrize("features", [REST, STRESS, Features(heart_rate_bpm=300, rmssd_ms=0)])
+def test_every_state_is_between_0_and_1(features: Features) -> None:
+    found = states.derive(features, REST)
+    values = (found.stress, found.relaxation, found.arousal, found.engagement, found.confidence)
+    assert all(value is not None and 0 <= value <= 1 for value in values)
+
+
+def test_nothing_measured_gives_no_state() -> None:
+    found = states.derive(Features(), REST)
+    assert (found.stress, found.relaxation, found.arousal, found.engagement) == (None,) * 4
+    assert found.confidence == 0
+
+
+def test_temperature_and_level_say_nothing_without_a_baseline() -> None:
+    found = states.derive(Features(conductance_us=5, temperature_celsius=30))
+    assert found.stress is None
