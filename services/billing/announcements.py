@@ -4,6 +4,8 @@ import asyncio
 
 import structlog
 from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 log = structlog.get_logger()
@@ -11,19 +13,30 @@ log = structlog.get_logger()
 CHANNEL = "affectmesh:principals"
 """Redis channel of ids whose cached principals are void: "key_…", "cli_…", "usr_…", "org_…"."""
 
+OUTAGES = (RedisError, OSError, TimeoutError)
+"""What a call raises while Redis is gone."""
+
+TIMEOUT_S = 0.5
+"""Longest time a call of Redis may take."""
+
 _RETRY_S = 0.2
-_TIMEOUT_S = 1
+
+
+def connect(redis_url: str) -> Redis:
+    """A client that fails fast; whoever calls decides when to try again."""
+    return Redis.from_url(
+        redis_url,
+        socket_timeout=TIMEOUT_S,
+        socket_connect_timeout=TIMEOUT_S,
+        retry=Retry(NoBackoff(), 0),
+    )
 
 
 class Announcements:
     """Published until Redis has taken them; without Redis, gateways ask again every second."""
 
     def __init__(self, redis_url: str | None) -> None:
-        self._redis: Redis | None = (
-            Redis.from_url(redis_url, socket_timeout=_TIMEOUT_S, socket_connect_timeout=_TIMEOUT_S)
-            if redis_url
-            else None
-        )
+        self._redis = connect(redis_url) if redis_url else None
         self._pending: set[str] = set()
         self._changed = asyncio.Event()
         self._task = asyncio.create_task(self._publish())
@@ -49,7 +62,7 @@ class Announcements:
                 try:
                     await self._redis.publish(CHANNEL, " ".join(sorted(announced)))
                     self._pending -= announced
-                except (RedisError, OSError) as error:
+                except OUTAGES as error:
                     log.warning("announcement waits", problem=str(error))
                     await asyncio.sleep(_RETRY_S)
             self._pending.clear()

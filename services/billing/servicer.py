@@ -131,6 +131,7 @@ class BillingServicer(billing_pb2_grpc.BillingServiceServicer):
             role=request.user.role,
             password=request.password,
             actor=request.actor,
+            actor_role=request.actor_role,
         )
         return _user(row)
 
@@ -151,6 +152,7 @@ class BillingServicer(billing_pb2_grpc.BillingServiceServicer):
             password=_optional(request, "password"),
             enabled=_optional(request, "enabled"),
             actor=request.actor,
+            actor_role=request.actor_role,
         )
         self._announcements.void(request.user_id)
         return _user(row)

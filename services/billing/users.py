@@ -85,9 +85,18 @@ class Users:
         return row
 
     async def add(
-        self, *, org_id: int, email: str, role: int, password: str, actor: str = ""
+        self,
+        *,
+        org_id: int,
+        email: str,
+        role: int,
+        password: str,
+        actor: str = "",
+        actor_role: int = 0,
     ) -> RowMapping:
-        """Makes a user of an organisation. Raises NotFound for an unknown one."""
+        """Makes a user of an organisation. Raises NotFound for an unknown one, and Forbidden for
+        a role above that of the actor."""
+        _check_rank(actor_role, role)
         password_hash = await self._passwords.hash(password)
         async with self._database.write() as connection:
             await organizations.find(connection, org_id)
@@ -123,10 +132,12 @@ class Users:
         password: str | None = None,
         enabled: bool | None = None,
         actor: str = "",
+        actor_role: int = 0,
     ) -> RowMapping:
         """Changes what is given; a new password or being disabled ends the user's sessions.
 
-        Raises NotFound, and Conflict when the organisation would have no owner left.
+        Raises NotFound, Forbidden for a role above that of the actor, and Conflict when the
+        organisation would have no owner left.
         """
         changes: dict[str, object] = {}
         if role is not None:
@@ -140,6 +151,8 @@ class Users:
             row = await fetch_first(connection, query)
             if row is None or (org_id and row["org_id"] != org_id):
                 raise errors.NotFound("There is no such user.", suggestion="Check the user's id.")
+            _check_rank(actor_role, row["role"])
+            _check_rank(actor_role, role or 0)
             if not changes:
                 return row
             await _keep_an_owner(connection, row, changes)
@@ -302,6 +315,13 @@ async def _keep_an_owner(
     if (await connection.execute(others)).one_or_none() is None:
         raise errors.Conflict(
             "An organisation needs an owner.", suggestion="Make another user the owner first."
+        )
+
+
+def _check_rank(actor_role: int, role: int) -> None:
+    if actor_role and role > actor_role:
+        raise errors.Forbidden(
+            "This role is above your own.", suggestion="Ask somebody with that role."
         )
 
 

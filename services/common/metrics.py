@@ -27,3 +27,16 @@ MODEL_BATCH_SIZE = Histogram(
     buckets=(1, 2, 4, 8, 16, 32, 64, 128),
 )
 FETCHES = Counter("affectmesh_fetches", "URLs given by clients, by outcome.", ["outcome"])
+LIMITS_LOCAL = Gauge(
+    "affectmesh_limits_local", "1 while this gateway applies limits by itself, without Redis."
+)
+LIMITS_LOCAL_GRANTS = Counter(
+    "affectmesh_limits_local_grants", "Requests granted while limits were local."
+)
+LIMITS_REFUSALS = Counter(
+    "affectmesh_limits_refusals", "Requests refused for their rate or the day's allowance."
+)
+USAGE_WAITING = Gauge("affectmesh_usage_waiting", "Usage entries not yet in the ledger.")
+USAGE_REJECTED = Counter(
+    "affectmesh_usage_rejected", "Usage entries that the ledger refused; kept in a file."
+)

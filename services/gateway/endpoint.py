@@ -31,9 +31,11 @@ class Dialect(Protocol):
 class Answer:
     """What a handler gives back."""
 
-    content: Mapping[str, Any]
+    content: Mapping[str, Any] | bytes
+    """An object to be written as JSON, or the body itself."""
     status: int = 200
     headers: Mapping[str, str] | None = None
+    media_type: str = JSON
 
 
 Handler = Callable[["Exchange"], Awaitable[Answer]]
@@ -112,9 +114,9 @@ class Endpoint:
         exchange.headers["x-request-id"] = exchange.request_id
         try:
             answer = await self._handler(exchange)
-            response = Response(
-                orjson.dumps(answer.content), answer.status, answer.headers, media_type=JSON
-            )
+            content = answer.content
+            body = content if isinstance(content, bytes) else orjson.dumps(content)
+            response = Response(body, answer.status, answer.headers, media_type=answer.media_type)
         except errors.AffectMeshError as error:
             response = refusal(self._dialect, error, exchange.request_id)
         except Exception:
@@ -144,6 +146,9 @@ def refusal(
     )
     if retry_after := error.details.get("retry_after"):
         response.headers["retry-after"] = retry_after
+    for name in ("limit", "remaining", "reset"):
+        if isinstance(error, errors.RateLimited) and name in error.details:
+            response.headers[f"x-ratelimit-{name}"] = error.details[name]
     if error.http_status == 401:
         response.headers["www-authenticate"] = 'Bearer realm="affectmesh"'
     return response
