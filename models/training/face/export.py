@@ -1,0 +1,72 @@
+"""Calibrate a trained net and write it as models/repository/face_expression/1/model.onnx.
+
+    python -m models.training.face.export RUN/ema.pt
+
+Half of FER+ valid (chosen by majority label, seed 7) fits the calibration; the other half is left
+for ``models.training.face.evaluate``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+
+from models.training.face import data
+from models.training.face.calibration import expected_calibration_error, fit
+from models.training.face.network import SIZE, ExpressionNet, ServedNet
+from models.training.face.train import logits_of
+
+FOLDER = Path(__file__).resolve().parents[2] / "repository" / "face_expression"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("weights", type=Path)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    net = ExpressionNet()
+    net.load_state_dict(torch.load(arguments.weights, weights_only=True))
+    _, train_votes = data.load("train")
+    sampled = torch.from_numpy(data.class_sampling(train_votes)[1])
+    counts = np.bincount(train_votes.argmax(1), minlength=8)
+    natural = torch.from_numpy((counts / counts.sum()).astype(np.float32))
+    images, votes = data.load("valid")
+    truth = votes.argmax(1)
+    logits = logits_of(net, images)
+    first, second = data.halves(votes)
+    calibration = fit(logits[first], torch.from_numpy(truth[first]), natural, sampled)
+    probabilities = calibration.apply(logits[second], natural, sampled).numpy()
+    print(
+        json.dumps(
+            {
+                "temperature": round(calibration.temperature, 4),
+                "strength": round(calibration.strength, 4),
+                "accuracy": round(float((probabilities.argmax(1) == truth[second]).mean()), 4),
+                "ece": round(expected_calibration_error(probabilities, truth[second]), 4),
+            }
+        )
+    )
+    served = ServedNet(net, calibration.temperature, calibration.bias(natural, sampled)).eval()
+    path = FOLDER / "1" / "model.onnx"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.onnx.export(
+        served,
+        (torch.zeros(1, 1, SIZE, SIZE),),
+        str(path),
+        input_names=["crop"],
+        output_names=["probabilities"],
+        dynamic_axes={"crop": {0: "batch"}, "probabilities": {0: "batch"}},
+        opset_version=17,
+        dynamo=False,
+    )
+    onnx.checker.check_model(onnx.load(path), full_check=True)
+    print(json.dumps({"model": str(path.name), "bytes": path.stat().st_size}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Faces in images, videos and live frames: where they are and what they show."""
