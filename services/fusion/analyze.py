@@ -174,20 +174,21 @@ def _tabulate(
 ) -> tuple[list[str], Floats, NDArray[np.bool_]]:
     """Labels, confidences [opinions, labels] in the common vocabulary, and who can judge what.
 
-    A label that a modality cannot emit gets from it what the modalities that can emit it say on
-    average, at most what its own most confident label leaves.
+    Of labels folded into one, the most confident counts. A label that a modality cannot emit gets
+    from it what those that can emit it say on average, at most what its own most confident label
+    leaves.
     """
     known = {one.modality: KNOWN[one.modality] | one.evidence.keys() for one in opinions}
     common = common_labels(known)
     labels = sorted(set(common.values()))
     column = {label: index for index, label in enumerate(labels)}
-    absent = np.ones((len(opinions), len(labels)))
-    judged = np.zeros(absent.shape, bool)
+    table = np.zeros((len(opinions), len(labels)))
+    judged = np.zeros(table.shape, bool)
     for row, one in enumerate(opinions):
         judged[row, [column[common[label]] for label in known[one.modality]]] = True
         for label, confidence in one.evidence.items():
-            absent[row, column[common[label]]] *= 1.0 - confidence
-    table = 1.0 - absent
+            place = row, column[common[label]]
+            table[place] = max(table[place], confidence)
     heard = share @ table / (share @ judged)
     left = 1.0 - table.max(axis=1, keepdims=True)
     return labels, np.where(judged, table, np.minimum(heard, left)), judged

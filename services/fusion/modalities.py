@@ -18,7 +18,10 @@ from affectmesh.v1 import (
 )
 from services.common import errors
 from services.common.channels import Channels
-from services.fusion.analyze import Opinion
+from services.fusion.analyze import LOW_QUALITY, Opinion
+
+_HARDLY_READ = frozenset({"LANGUAGE_NOT_SUPPORTED", "UNREADABLE"})
+"""Warnings of a text that its model could hardly read; it then counts half."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +98,9 @@ def read_voice(response: voice_pb2.AnalyzeVoiceResponse) -> Answer:
 
 def read_text(response: text_pb2.AnalyzeTextResponse) -> Answer:
     """The text as a whole."""
-    return _emotional("text", response, response, response.warnings)
+    hardly_read = any(warning.code in _HARDLY_READ for warning in response.warnings)
+    quality = LOW_QUALITY / 2 if hardly_read else 1.0
+    return _emotional("text", response, response, response.warnings, quality)
 
 
 def read_biosignal(response: biosignal_pb2.AnalyzeBiosignalResponse) -> Answer:

@@ -192,7 +192,7 @@ def _warn_of(opinion: Opinion, unweighed: bool) -> Iterable[tuple[str, str]]:
     if opinion.silent:
         yield "MODALITY_SILENT", f"{name} gave neither emotions nor dimensions."
     elif opinion.quality < LOW_QUALITY:
-        yield "LOW_QUALITY", f"{name} counts less: its quality is {opinion.quality:.2f}."
+        yield "LOW_QUALITY", f"{name} counts less, for its quality is {opinion.quality:.2f}."
 
 
 def _provenance(answers: Iterable[Answer], method: str) -> list[types_pb2.Provenance]:

@@ -26,17 +26,18 @@ _FAMILIES = {
         "satisfaction",
     ),
     "sadness": ("disappointment", "embarrassment", "grief", "remorse"),
-    "surprise": ("confusion", "curiosity", "interest", "realization"),
+    "surprise": ("realization",),
     "neutral": ("calm",),
 }
 
 BROADER = MappingProxyType({label: head for head, fine in _FAMILIES.items() for label in fine})
 """The broader label of each finer one.
 
-The grouping of Demszky et al., "GoEmotions" (ACL 2020), which maps its labels to Ekman's emotions.
-Added here: frustration to anger, satisfaction to happiness and interest to surprise, each beside
-its nearest GoEmotions label (annoyance, approval, curiosity); calm to neutral, the two baselines of
-Livingstone and Russo, "RAVDESS" (PLoS ONE 2018). Contempt and boredom stand for themselves.
+The grouping of Demszky et al., "GoEmotions" (ACL 2020), which maps its labels to Ekman's emotions,
+but confusion and curiosity stand for themselves, as the text service has it. Added here:
+frustration to anger and satisfaction to happiness, each beside its nearest GoEmotions label
+(annoyance, approval); calm to neutral, the two baselines of Livingstone and Russo, "RAVDESS"
+(PLoS ONE 2018). Contempt, boredom and interest stand for themselves.
 """
 
 _EVERYWHERE = frozenset({"neutral", "happiness", "sadness", "anger", "disgust", "fear"})
@@ -45,8 +46,8 @@ KNOWN = MappingProxyType(
     {
         "face": _EVERYWHERE | {"surprise", "contempt"},
         "voice": _EVERYWHERE | {"boredom"},
-        "text": (_EVERYWHERE | {"surprise"} | BROADER.keys())
-        - {"calm", "frustration", "interest", "satisfaction"},
+        "text": (_EVERYWHERE | {"surprise", "confusion", "curiosity"} | BROADER.keys())
+        - {"calm", "frustration", "satisfaction"},
         "biosignal": frozenset[str](),
     }
 )

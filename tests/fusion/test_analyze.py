@@ -210,11 +210,11 @@ def test_a_finer_label_agrees_with_its_family() -> None:
     assert fusion.agreement == pytest.approx(1)
 
 
-def test_finer_labels_of_one_family_add_up_without_passing_1() -> None:
-    text = Opinion("text", {"gratitude": 0.6, "love": 0.5, "neutral": 0.2})
+def test_a_family_is_not_counted_twice_beside_its_finer_labels() -> None:
+    text = Opinion("text", {"happiness": 0.8, "gratitude": 0.6, "love": 0.5, "neutral": 0.2})
     face = Opinion("face", {"neutral": 1.0})
     fusion = fuse([text, face], EQUAL, "weighted_average")
-    assert fusion.emotions["happiness"] == pytest.approx((1 - 0.4 * 0.5) / 2)
+    assert fusion.emotions["happiness"] == pytest.approx(0.8 / 2)
 
 
 def test_a_derived_label_is_no_second_evidence() -> None:

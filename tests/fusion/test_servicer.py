@@ -298,6 +298,17 @@ async def test_a_face_of_low_quality_counts_less_and_that_is_said() -> None:
     assert "LOW_QUALITY" in codes(response)
 
 
+async def test_a_text_the_model_could_hardly_read_counts_half() -> None:
+    text = text_script()
+    text.answer.warnings.add(code="LANGUAGE_NOT_SUPPORTED", message="A rough guess.")
+    async with fusion_over({"face": face_script(), "text": text}) as stub:
+        response = await ask(stub, request("face", "text", weights={"face": 1, "text": 1}))
+    assert dict(response.fusion_details.weights_used) == pytest.approx(
+        {"face": 2 / 3, "text": 1 / 3}, abs=1e-4
+    )
+    assert codes(response) == ["LOW_QUALITY"]
+
+
 async def test_contradicting_modalities_are_named() -> None:
     answer = face_pb2.AnalyzeFaceResponse(faces=[face(anger=1.0)])
     answer.faces[0].dimensions.valence = -0.9
