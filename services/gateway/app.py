@@ -35,7 +35,9 @@ def build(settings: Settings, channels: Channels, policy: Policy) -> ASGIApp:
     if telemetry.tracing_enabled():
         from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
 
-        app = OpenTelemetryMiddleware(app, excluded_urls="healthz,readyz")
+        app = OpenTelemetryMiddleware(
+            app, excluded_urls="healthz,readyz", exclude_spans=["receive", "send"]
+        )
     return app
 
 
