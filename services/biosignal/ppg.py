@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from services.biosignal.beats import Beats, Candidates, align, blocks, match_of, select
+from services.biosignal.beats import Beats, Candidates, align, blocks, clarity, match_of, select
 from services.biosignal.filters import Indices, Samples, Spectrum, around, peaks
 
 METHOD = "ppg-band-sequence"
@@ -14,7 +14,7 @@ _RATE_HZ = 60.0
 _PULSE_HZ = (0.6, 4.0)
 _SHAPE_HZ = (0.5, 8.0)
 _THRESHOLDS = (0.25, 0.45)
-_TEMPLATE_S = 0.25
+_TEMPLATE_S = 0.35
 _SHIFT_S = 0.05
 
 
@@ -26,9 +26,11 @@ def detect(ppg: Samples, rate_hz: float) -> Beats:
     The second detector is the steepest rise of each pulse.
     """
     spectrum = Spectrum.of(ppg, rate_hz, _RATE_HZ, padding_s=5)
-    rate_hz = spectrum.rate_hz
-    pulse = np.maximum(spectrum.band(*_PULSE_HZ, order=3), 0)
+    band = spectrum.band(*_PULSE_HZ, order=3)
+    pulse = np.maximum(band, 0)
     shape = spectrum.band(*_SHAPE_HZ, order=2)
+    clear = clarity(ppg, rate_hz, band**2, spectrum.rate_hz, np.sqrt(np.prod(_PULSE_HZ)))
+    rate_hz = spectrum.rate_hz
     found = Candidates.of(pulse, rate_hz, _THRESHOLDS)
     half = int(_TEMPLATE_S * rate_hz)
     windows = around(shape, found.position, np.arange(-half, half + 1))
@@ -36,7 +38,7 @@ def detect(ppg: Samples, rate_hz: float) -> Beats:
     match = match_of(windows, strong, blocks(found.position, len(shape), rate_hz))
     chosen = select(found, match, rate_hz)
     time, match = align(shape, found.position[chosen], rate_hz, _TEMPLATE_S, _SHIFT_S)
-    return Beats(time / rate_hz, match, _rises(shape, time, rate_hz) / rate_hz)
+    return Beats(time / rate_hz, match, _rises(shape, time, rate_hz) / rate_hz, clear)
 
 
 def _rises(shape: Samples, time: Samples, rate_hz: float) -> Samples:

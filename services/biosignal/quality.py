@@ -49,7 +49,7 @@ def of_beats(beats: Beats, damaged: Mask, rate_hz: float) -> list[Stretch]:
 
     Score: how alike the beats are, times how far two detectors agree (F1 within 150 ms; after
     Clifford et al., Physiol. Meas. 33 (2012) 1419), times the share of the time that is neither
-    damaged nor a gap no heart makes.
+    damaged nor a gap no heart makes, times its clarity.
     """
     paired = _paired(beats.times_s, beats.check_s)
     checked = _paired(beats.check_s, beats.times_s)
@@ -68,7 +68,9 @@ def of_beats(beats: Beats, damaged: Mask, rate_hz: float) -> list[Stretch]:
         edges = np.clip(np.array((start, end)) * rate_hz, 0, len(damaged)).astype(int)
         intact = 1 - (broken[edges[1]] - broken[edges[0]]) / (end - start)
         likeness = max(0.0, float(np.mean(beats.match[first:last])))
-        return float(likeness * agreement * min(1.0, whole / 0.8) * intact)
+        clear = beats.clarity[int(start) : max(int(end), int(start) + 1)]
+        clearness = float(clear.mean()) if len(clear) else 1.0
+        return float(likeness * agreement * min(1.0, whole / 0.8) * intact * clearness)
 
     return stretches(len(damaged) / rate_hz, score)
 

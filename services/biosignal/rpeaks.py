@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from services.biosignal.beats import Beats, Candidates, align, blocks, match_of, select
+from services.biosignal.beats import Beats, Candidates, align, blocks, clarity, match_of, select
 from services.biosignal.filters import (
     Indices,
     Samples,
@@ -37,16 +37,17 @@ def detect(ecg: Samples, rate_hz: float) -> Beats:
     window with a threshold (Pan and Tompkins, IEEE Trans. Biomed. Eng. 32 (1985) 230).
     """
     spectrum = Spectrum.of(ecg, rate_hz, _RATE_HZ)
-    rate_hz = spectrum.rate_hz
     envelope = spectrum.envelope(*_QRS_HZ, order=4)
     shape = spectrum.band(*_SHAPE_HZ, order=2)
+    clear = clarity(ecg, rate_hz, envelope**2 / 2, spectrum.rate_hz, np.sqrt(np.prod(_QRS_HZ)))
+    rate_hz = spectrum.rate_hz
     found = Candidates.of(envelope, rate_hz, _THRESHOLDS)
     match = _match(shape, found.position, found.height, rate_hz)
     chosen = select(found, match, rate_hz)
     centre = _centres(envelope, found.position[chosen], rate_hz)
     time, match = align(shape, centre, rate_hz, _ALIGN_S, _SHIFT_S)
     check = _slope_peaks(shape, rate_hz)
-    return Beats(time / rate_hz, match, check / rate_hz)
+    return Beats(time / rate_hz, match, check / rate_hz, clear)
 
 
 def _match(shape: Samples, position: Indices, height: Samples, rate_hz: float) -> Samples:
