@@ -53,8 +53,9 @@ def prepare_face(request: face_pb2.AnalyzeFaceRequest) -> None:
 
 
 def prepare_voice(request: voice_pb2.AnalyzeVoiceRequest) -> None:
-    """No speech recognition and no prosody."""
-    _set_default(request.options, "return_transcript", False)
+    """No speech recognition, unless segments that need it are asked for, and no prosody."""
+    if not request.options.segment_by:
+        _set_default(request.options, "return_transcript", False)
     _set_default(request.options, "return_prosody", False)
 
 

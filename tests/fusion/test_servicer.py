@@ -184,6 +184,15 @@ async def test_options_given_by_the_client_are_kept() -> None:
     assert scripts["face"].asked[0].options.max_faces == 1
 
 
+async def test_segments_that_need_the_transcript_keep_it() -> None:
+    scripts = {"voice": voice_script()}
+    message = request("voice")
+    message.modalities.voice.options.segment_by = "word"
+    async with fusion_over(scripts) as stub:
+        await ask(stub, message)
+    assert not scripts["voice"].asked[0].options.HasField("return_transcript")
+
+
 async def test_a_modality_that_fails_is_left_out_and_named() -> None:
     broken = errors.NoFaceDetected("No face in the image.", suggestion="Send a clear face.")
     scripts = {"face": face_script(error=broken), "voice": voice_script(), "text": text_script()}
