@@ -12,7 +12,7 @@ from services.biosignal.quality import Stretch
 from services.biosignal.signals import Recording
 from services.biosignal.states import States
 
-_USUAL_BPM = (40.0, 160.0)
+_USUAL_BPM = (45.0, 130.0)
 _MOST_EXCLUDED, _MOST_SCATTER = 0.2, 0.15
 _STEADY_RMSSD_S = 60.0
 _FINE_ECG_HZ, _FINE_PPG_HZ = 125.0, 60.0
@@ -55,7 +55,7 @@ def on_heart(
     elif not _USUAL_BPM[0] <= rate.mean_bpm <= _USUAL_BPM[1]:
         yield Remark(
             "IMPLAUSIBLE_HEART_RATE",
-            f"A mean of {rate.mean_bpm:.0f} bpm is rare: check the sample rate"
+            f"A mean of {rate.mean_bpm:.0f} bpm is rare at rest: check the sample rate"
             f"{' and unit' if heart.source == 'rr' else ''} of {heart.source}.",
         )
     if variability is None:

@@ -56,7 +56,7 @@ def _recording(signals: biosignal_pb2.Signals) -> Recording:
 
 def _signal(given: biosignal_pb2.Signal) -> Signal:
     return Signal(
-        np.array(given.data, dtype=float),
+        np.fromiter(given.data, float, len(given.data)),
         given.sample_rate_hz,
         given.unit,
         given.adc_gain if given.HasField("adc_gain") else None,
