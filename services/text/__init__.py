@@ -1,0 +1,1 @@
+"""Sentiment, emotions, aspects, entities and sarcasm of written text."""

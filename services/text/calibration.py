@@ -1,0 +1,52 @@
+"""Piecewise-linear calibration of scores, fitted in training and kept beside the model."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """Monotone piecewise-linear map from a model's score to a probability (isotonic regression,
+    Zadrozny and Elkan 2002, thinned to a few knots)."""
+
+    scores: tuple[float, ...]
+    probabilities: tuple[float, ...]
+
+    def __call__(self, score: Floats) -> Floats:
+        """Probabilities of scores of any shape; flat outside the knots."""
+        return np.asarray(np.interp(score, self.scores, self.probabilities), dtype=np.float32)
+
+    def one(self, score: float) -> float:
+        """Probability of one score."""
+        return float(np.interp(score, self.scores, self.probabilities))
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """What turns the text model's outputs into what is reported."""
+
+    curves: Mapping[str, Curve]
+    thresholds: Mapping[str, float]
+    numbers: Mapping[str, float]
+
+
+def read(path: Path) -> Calibration:
+    """Reads calibration.json, which training writes beside config.pbtxt."""
+    content = json.loads(path.read_text(encoding="utf-8"))
+    return Calibration(
+        {name: curve(points) for name, points in content["curves"].items()},
+        content["thresholds"],
+        content["numbers"],
+    )
+
+
+def curve(points: Sequence[Sequence[float]]) -> Curve:
+    """A curve from [[score, probability], …] in increasing order of score."""
+    return Curve(tuple(p[0] for p in points), tuple(p[1] for p in points))

@@ -1,0 +1,78 @@
+"""Which language a text is in, and what that means for the result."""
+
+import re
+from dataclasses import dataclass
+
+from py3langid.langid import MODEL_FILE, LanguageIdentifier
+
+from services.common.errors import InvalidRequest
+
+MODEL_LANGUAGE = "en"
+"""The language the model was trained on."""
+
+_CANDIDATES = (
+    "ar", "bg", "bn", "ca", "cs", "da", "de", "el", "en", "es", "et", "fa", "fi", "fr", "he",
+    "hi", "hr", "hu", "id", "it", "ja", "ko", "lt", "lv", "ms", "nl", "no", "pl", "pt", "ro",
+    "ru", "sk", "sl", "sr", "sv", "sw", "ta", "te", "th", "tr", "uk", "ur", "vi", "zh",
+)  # fmt: skip
+_TAG = re.compile(r"(?P<language>[A-Za-z]{2,3})(?:[-_][A-Za-z0-9]{1,8})*")
+_LEAST_SURE = 0.4
+_TIMES_ENGLISH = 5.0
+_NOT_ENGLISH = 1e-3
+_SURE_ENGLISH = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class Language:
+    """A BCP 47 tag; uncertain when it was assumed for want of evidence."""
+
+    tag: str
+    uncertain: bool = False
+
+    @property
+    def modelled(self) -> bool:
+        """Whether the model was trained on this language."""
+        return self.tag.replace("_", "-").split("-")[0].lower() == MODEL_LANGUAGE
+
+
+def given(tag: str) -> Language:
+    """The language a client names. Raises InvalidRequest for what is no BCP 47 tag."""
+    match = _TAG.fullmatch(tag)
+    if match is None:
+        raise InvalidRequest(
+            f'"{tag[:40]}" is not a language tag.',
+            field="language",
+            suggestion='Send a BCP 47 tag such as "en" or "pt-BR", or leave language out.',
+        )
+    primary = match["language"]
+    return Language(primary.lower() + tag[len(primary) :].replace("_", "-"))
+
+
+class LanguageDetector:
+    """py3langid (langid.py, Lui and Baldwin 2012) over the languages of most users.
+
+    English is assumed unless another language is clearly likelier: a few words say little.
+    """
+
+    def __init__(self) -> None:
+        full = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
+        kept = [i for i, name in enumerate(full.nb_classes) if name in _CANDIDATES]
+        self._identifier = LanguageIdentifier(
+            full.nb_ptc[:, kept],
+            full.nb_pc[kept],
+            [full.nb_classes[i] for i in kept],
+            full.tk_nextmove,
+            full.tk_output,
+            norm_probs=True,
+            tk_row=full.tk_row,
+        )
+
+    def detect(self, text: str) -> Language:
+        """Language of a text; its first 2,000 characters are looked at."""
+        ranked = dict(self._identifier.rank(text[:2000]))
+        english = ranked[MODEL_LANGUAGE]
+        best, sure = max(ranked.items(), key=lambda pair: pair[1])
+        clear = sure >= _LEAST_SURE and sure >= _TIMES_ENGLISH * english
+        if best != MODEL_LANGUAGE and (clear or english < _NOT_ENGLISH):
+            return Language(best)
+        return Language(MODEL_LANGUAGE, uncertain=english < _SURE_ENGLISH)

@@ -1,0 +1,253 @@
+"""Runs the text model over windows of tokens and calibrates what it says."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.common.inference import Inference, ModelInfo
+from services.text import calibration
+from services.text.aspects import Mention
+from services.text.emotions import GROUPS, EmotionTable
+from services.text.entities import Entity
+from services.text.sentences import Window
+from services.text.tokens import TokenReader, Tokens
+
+MODEL = "text_affect"
+DIMENSIONS_MODEL = "text_dimensions"
+BUCKETS = (8, 16, 24, 32, 48, 64)
+"""Padded lengths in tokens, [CLS] and [SEP] included; inputs of equal length share a batch."""
+RUN_TOKENS = 1024
+"""Most tokens in one run of the model, padding included: bounds memory and lets others in."""
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Calibrated output for one window of a text.
+
+    labels [28]: probability of each GoEmotions label. groups: of each label in GROUPS.
+    polarity in [-1, 1]; directions [3]: probability of negative, neutral, positive.
+    subjectivity and sarcasm in [0, 1]. embedding [1152] feeds the dimensions model.
+    weight: content tokens.
+    """
+
+    labels: Floats
+    groups: Floats
+    polarity: float
+    directions: Floats
+    subjectivity: float
+    sarcasm: float
+    aspect_tags: Floats
+    aspect_polarity: Floats
+    entity_tags: Floats
+    embedding: Floats
+    weight: int
+
+
+class TextModel:
+    """The text model behind the inference interface."""
+
+    def __init__(self, inference: Inference) -> None:
+        self._inference = inference
+        self.info: ModelInfo = inference.info(MODEL)
+        self.reader = TokenReader(self.info.path / "tokenizer.json")
+        self.calibration = calibration.read(self.info.path / "calibration.json")
+        self.table = EmotionTable(self.info.labels)
+        self.entity_types = tuple(self.info.parameters["entity_types"].split(","))
+        curves = self.calibration.curves
+        self._label_curves = [curves[f"emotion.{label}"] for label in self.info.labels]
+        self._group_curves = [curves[f"group.{group}"] for group in GROUPS]
+        self._levels = np.array(
+            [float(level) for level in self.info.parameters["sentiment_levels"].split(",")],
+            np.float32,
+        )
+
+    async def read(self, windows: Sequence[tuple[Tokens, Window]]) -> list[Reading]:
+        """A reading for each window, in order; windows of a padded length run together."""
+        chosen: dict[int, list[int]] = {}
+        for i, (_, window) in enumerate(windows):
+            length = window.end - window.start + 2
+            bucket = next(size for size in BUCKETS if size >= length)
+            chosen.setdefault(bucket, []).append(i)
+        readings: dict[int, Reading] = {}
+        for bucket, members in chosen.items():
+            rows = RUN_TOKENS // bucket
+            for at in range(0, len(members), rows):
+                part = members[at : at + rows]
+                inputs = self._inputs([windows[i] for i in part], bucket)
+                outputs = await self._inference.infer(MODEL, inputs)
+                weights = [windows[i][1].end - windows[i][1].start for i in part]
+                readings.update(zip(part, self._readings(outputs, weights), strict=True))
+        return [readings[i] for i in range(len(windows))]
+
+    async def dimensions(self, embedding: Floats) -> tuple[float, float, float]:
+        """Valence, arousal and dominance in [-1, 1] of an embedding [1152]."""
+        outputs = await self._inference.infer(DIMENSIONS_MODEL, {"embedding": embedding[None]})
+        valence, arousal, dominance = np.clip(outputs["dimensions"][0], -1.0, 1.0).tolist()
+        return valence, arousal, dominance
+
+    @property
+    def dimensions_info(self) -> ModelInfo:
+        """What is known of the dimensions model."""
+        return self._inference.info(DIMENSIONS_MODEL)
+
+    def mentions(
+        self, text: str, tokens: Tokens, window: Window, reading: Reading
+    ) -> list[Mention]:
+        """Aspect terms of a window with calibrated polarity."""
+        found = []
+        for first, last, _, _ in spans(
+            reading.aspect_tags, tokens.words[window.start : window.end]
+        ):
+            polarity = self._aspect_polarity(reading, first, last)
+            start = tokens.offsets[window.start + first][0]
+            end = tokens.offsets[window.start + last - 1][1]
+            if any(map(str.isalnum, text[start:end])):
+                found.append(Mention(text[start:end], start, end, polarity))
+        return found
+
+    def entities(self, text: str, tokens: Tokens, window: Window, reading: Reading) -> list[Entity]:
+        """Named entities of a window with the polarity the model sees at their tokens."""
+        found = []
+        curve = self.calibration.curves["entity"]
+        words = tokens.words[window.start : window.end]
+        for first, last, kind, sure in spans(reading.entity_tags, words):
+            polarity = self._aspect_polarity(reading, first, last)
+            start = tokens.offsets[window.start + first][0]
+            end = tokens.offsets[window.start + last - 1][1]
+            found.append(
+                Entity(
+                    text[start:end],
+                    self.entity_types[kind],
+                    start,
+                    end,
+                    float(polarity[2] - polarity[0]),
+                    curve.one(sure),
+                )
+            )
+        return found
+
+    def _aspect_polarity(self, reading: Reading, first: int, last: int) -> Floats:
+        logits = reading.aspect_polarity[first:last].mean(0)
+        return softmax(logits / np.float32(self.calibration.numbers["aspect_temperature"]))
+
+    def _inputs(
+        self, windows: Sequence[tuple[Tokens, Window]], length: int
+    ) -> dict[str, NDArray[np.int64]]:
+        ids = np.zeros((len(windows), length), np.int64)
+        cases = np.zeros((len(windows), length), np.int64)
+        for row, (tokens, window) in enumerate(windows):
+            n = window.end - window.start
+            ids[row, 0] = self.reader.cls
+            ids[row, 1 : n + 1] = tokens.ids[window.start : window.end]
+            ids[row, n + 1] = self.reader.sep
+            cases[row, 1 : n + 1] = tokens.cases[window.start : window.end]
+        return {"ids": ids, "cases": cases}
+
+    def _readings(self, outputs: dict[str, Floats], weights: Sequence[int]) -> list[Reading]:
+        raw = sigmoid(outputs["emotions"])
+        labels = np.stack([c(raw[:, i]) for i, c in enumerate(self._label_curves)], -1)
+        groups = self.table.group_scores(raw)
+        groups = np.stack([c(groups[:, i]) for i, c in enumerate(self._group_curves)], -1)
+        groups = self.table.coherent(groups, labels)
+        temperature = np.float32(self.calibration.numbers["sentiment_temperature"])
+        levels = softmax(outputs["sentiment"])
+        polarity = np.clip(levels @ self._levels, -1.0, 1.0)
+        tempered = softmax(outputs["sentiment"] / temperature)
+        directions = np.stack(
+            (tempered[:, :2].sum(-1), tempered[:, 2], tempered[:, 3:].sum(-1)), -1
+        )
+        subjectivity = sigmoid(outputs["subjectivity"][:, 0])
+        sarcasm = self.calibration.curves["sarcasm"](sigmoid(outputs["sarcasm"][:, 0]))
+        return [
+            Reading(
+                labels[row],
+                groups[row],
+                float(polarity[row]),
+                directions[row],
+                float(subjectivity[row]),
+                float(sarcasm[row]),
+                outputs["aspect_tags"][row, 1 : n + 1],
+                outputs["aspect_polarity"][row, 1 : n + 1],
+                outputs["entity_tags"][row, 1 : n + 1],
+                outputs["embedding"][row],
+                n,
+            )
+            for row, n in enumerate(weights)
+        ]
+
+
+def pool(readings: Sequence[Reading]) -> Reading:
+    """Mean of readings weighted by tokens; token outputs are those of the first."""
+    if len(readings) == 1:
+        return readings[0]
+    weights = np.array([max(r.weight, 1) for r in readings], np.float32)
+    weights /= weights.sum()
+
+    def mean(arrays: list[Floats]) -> Floats:
+        return np.asarray(weights @ np.stack(arrays), np.float32)
+
+    def number(values: list[float]) -> float:
+        return float(weights @ np.array(values, np.float32))
+
+    return replace(
+        readings[0],
+        labels=mean([r.labels for r in readings]),
+        groups=mean([r.groups for r in readings]),
+        polarity=number([r.polarity for r in readings]),
+        directions=mean([r.directions for r in readings]),
+        subjectivity=number([r.subjectivity for r in readings]),
+        sarcasm=number([r.sarcasm for r in readings]),
+        embedding=mean([r.embedding for r in readings]),
+        weight=sum(r.weight for r in readings),
+    )
+
+
+def spans(logits: Floats, words: Sequence[int]) -> list[tuple[int, int, int, float]]:
+    """(first token, last token + 1, type, mean probability) of each BIO span in logits [T, tags].
+
+    A word takes the tag of its first token, so spans never cut a word; a stray inside tag begins
+    a span.
+    """
+    found: list[tuple[int, int, int, float]] = []
+    best = logits.argmax(-1)
+    if not best.any():
+        return found
+    sure = softmax(logits).max(-1)
+    counts: list[int] = []
+    open_span = False
+    i = 0
+    while i < len(words):
+        end = i + 1
+        while end < len(words) and words[end] == words[i]:
+            end += 1
+        tag = int(best[i])
+        if tag == 0:
+            open_span = False
+        else:
+            kind, inside = (tag - 1) // 2, tag % 2 == 0
+            if inside and open_span and found[-1][2] == kind:
+                first, _, _, total = found[-1]
+                found[-1] = (first, end, kind, total + float(sure[i]))
+                counts[-1] += 1
+            else:
+                found.append((i, end, kind, float(sure[i])))
+                counts.append(1)
+            open_span = True
+        i = end
+    return [(a, b, kind, total / n) for (a, b, kind, total), n in zip(found, counts, strict=True)]
+
+
+def sigmoid(x: Floats) -> Floats:
+    """Logistic function."""
+    return np.asarray(1.0 / (1.0 + np.exp(-np.clip(x, -40.0, 40.0))), np.float32)
+
+
+def softmax(x: Floats) -> Floats:
+    """Softmax over the last axis."""
+    e = np.exp(x - x.max(-1, keepdims=True))
+    out: Floats = e / e.sum(-1, keepdims=True)
+    return out
