@@ -11,7 +11,7 @@ from PIL import Image
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 PHOTOGRAPH = SAMPLES / "face" / "astronaut.jpg"
-SPEECH = SAMPLES / "voice" / "speech.wav"
+SPEECH = SAMPLES / "voice" / "austen-0870.flac"
 HEART = SAMPLES / "biosignal" / "rest.json"
 
 TEXT = (

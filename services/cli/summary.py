@@ -5,6 +5,9 @@ from typing import Any
 
 Answer = dict[str, Any]
 
+LEAST_INTENSITY = 0.05
+"""Action units below this are not worth a word."""
+
 
 def summary(kind: str, answer: Answer) -> list[str]:
     """The lines that say what an answer of a kind says, and what it warns of."""
@@ -18,11 +21,15 @@ def _face(answer: Answer) -> list[str]:
 
 def _one_face(face: Answer) -> list[str]:
     box = face["bbox"]
-    units = (f"{unit['au']} {unit['intensity']:.2f}" for unit in face.get("action_units", []))
+    units = (
+        f"{unit['au']} {unit['intensity']:.2f}"
+        for unit in face["action_units"]
+        if unit["intensity"] >= LEAST_INTENSITY
+    )
     return [
         f"face {face['face_id']} at {box['x']}, {box['y']}, "
         f"{box['width']} x {box['height']} pixels: {_emotions(face['emotions'])}",
-        f"{_dimensions(face)}; {', '.join(units)}",
+        f"{_dimensions(face)}; action units: {', '.join(units) or 'none'}",
     ]
 
 
@@ -70,7 +77,7 @@ def _text(answer: Answer) -> list[str]:
 def _batch(answer: Answer) -> list[str]:
     return [
         f"{result['id']}  {result['sentiment']['polarity']:+.2f}  {result['sentiment']['label']}, "
-        f"{result['emotion']['label']} {result['emotion']['confidence']:.0%}"
+        f"{result['emotion']['label']} {result['emotion']['confidence']:.1%}"
         for result in answer["results"]
     ]
 
@@ -121,7 +128,7 @@ _KINDS: dict[str, Callable[[Answer], list[str]]] = {
 
 def _emotions(emotions: Answer, most: int = 3) -> str:
     ranked = emotions.get("all") or [emotions["primary"]]
-    return ", ".join(f"{found['label']} {found['confidence']:.0%}" for found in ranked[:most])
+    return ", ".join(f"{found['label']} {found['confidence']:.1%}" for found in ranked[:most])
 
 
 def _dimensions(part: Answer) -> str:
