@@ -60,8 +60,7 @@ class Face:
     """One face. ``box`` is x, y, width, height in whole pixels of the upright image, clipped.
 
     ``emotions`` maps every label to its calibrated confidence; they sum to 1. ``dimensions`` are
-    valence and arousal in [-1, 1], derived from the emotions. ``crop`` is the aligned face
-    ``[48, 48]``.
+    valence and arousal in [-1, 1], derived from the emotions. ``landmarks`` are ``[478, 3]``.
     """
 
     box: tuple[int, int, int, int]
@@ -73,7 +72,12 @@ class Face:
     pose: HeadPose
     gaze: Gaze
     quality: Quality
-    crop: Floats
+
+    @property
+    def corners(self) -> Floats:
+        """The box as left, top, right, bottom, ``[4]``."""
+        x, y, width, height = self.box
+        return np.array([x, y, x + width, y + height], np.float32)
 
     @property
     def primary(self) -> str:
@@ -83,9 +87,13 @@ class Face:
 
 @dataclass(frozen=True)
 class Frame:
-    """The faces of one image, largest first; ``smallest`` is the smallest face it could find."""
+    """The faces of one image, largest first, and their aligned crops ``[48, 48]``.
+
+    ``smallest`` is the smallest face, in pixels, that could be found.
+    """
 
     faces: list[Face]
+    crops: list[Floats]
     smallest: float
 
 
@@ -114,7 +122,7 @@ class FaceAnalyzer:
         return [self._inference.info(name) for name in used]
 
     async def warm_up(self) -> None:
-        """Loads every model and runs it once, so that the first request is as fast as others."""
+        """Runs every model once, so that the first request is as fast as the others."""
         grey = np.full((64, 64, 3), 128, np.uint8)
         box = np.array([8, 8, 56, 56], np.float32)
         marks = np.array([[24, 28], [40, 28], [32, 36], [32, 44], [12, 30], [52, 30]], np.float32)
@@ -162,7 +170,7 @@ class FaceAnalyzer:
             (d, p) for d, p in zip(detections, points, strict=True) if p.presence >= MIN_PRESENCE
         ]
         if not pairs:
-            return Frame([], search.smallest)
+            return Frame([], [], search.smallest)
         crops = [alignment.crop(pixels, alignment.anchors(d, p)) for d, p in pairs]
         probabilities = await expression.classify(self._inference, crops)
         units: Sequence[list[ActionUnit] | None] = [None] * len(pairs)
@@ -172,7 +180,7 @@ class FaceAnalyzer:
             self._face(d, p, crop, row, found, pixels, options)
             for (d, p), crop, row, found in zip(pairs, crops, probabilities, units, strict=True)
         ]
-        return Frame(faces, search.smallest)
+        return Frame(faces, crops, search.smallest)
 
     def _face(
         self,
@@ -199,7 +207,6 @@ class FaceAnalyzer:
             pose=head,
             gaze=pose.gaze(points, self._geometry),
             quality=worth,
-            crop=crop,
         )
 
 

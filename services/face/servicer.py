@@ -1,6 +1,9 @@
 """The face service's contract."""
 
-from collections.abc import Iterable
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from typing import Any
 
 import grpc
 
@@ -9,12 +12,11 @@ from services.common import results
 from services.common.errors import InvalidRequest
 from services.common.results import Stopwatch
 from services.common.server import Service
-from services.face import timeline
-from services.face.action_units import UNSUPPORTED
-from services.face.analyze import Face, FaceAnalyzer, Options
+from services.face import live, messages, timeline
+from services.face.analyze import MODELS, FaceAnalyzer, Options
 from services.face.video import DEFAULT_FRAME_RATE, EncodedVideo, Footage, Images, Span
 
-_Context = grpc.aio.ServicerContext[object, object]
+_Context = grpc.aio.ServicerContext[Any, Any]
 
 IMAGE_LIMIT_BYTES = 32 * 1024 * 1024
 VIDEO_LIMIT_BYTES = 512 * 1024 * 1024
@@ -40,10 +42,10 @@ class FaceServicer(face_pb2_grpc.FaceServiceServicer):
         )
         found = await self._analyzer.image(data, options)
         response = face_pb2.AnalyzeFaceResponse(
-            faces=[_face(index, face, options) for index, face in enumerate(found.faces)],
+            faces=[messages.face(index, face, options) for index, face in enumerate(found.faces)],
             image=face_pb2.ImageSize(width=found.width, height=found.height),
             annotated_image=found.annotated,
-            warnings=_warnings(found.warnings),
+            warnings=messages.warnings(found.warnings),
             provenance=map(results.provenance, self._analyzer.provenance(options)),
         )
         response.MergeFrom(face_pb2.AnalyzeFaceResponse(**watch.head()))
@@ -65,16 +67,41 @@ class FaceServicer(face_pb2_grpc.FaceServiceServicer):
             timeline=[
                 face_pb2.FaceFrame(
                     timestamp_ms=moment.timestamp_ms,
-                    faces=[_face(number, face, options) for number, face in moment.faces],
+                    faces=[messages.face(number, face, options) for number, face in moment.faces],
                 )
                 for moment in found.moments
             ],
-            summary=_summary(found.summary),
-            warnings=_warnings(found.warnings),
+            summary=messages.summary(found.summary),
+            warnings=messages.warnings(found.warnings),
             provenance=map(results.provenance, self._analyzer.provenance(options)),
         )
         response.MergeFrom(face_pb2.AnalyzeFaceVideoResponse(**watch.head()))
         return response
+
+    async def StreamFace(
+        self, request_iterator: AsyncIterator[face_pb2.StreamFaceRequest], context: _Context
+    ) -> AsyncIterator[face_pb2.StreamFaceResponse]:
+        first = await anext(request_iterator, None)
+        if first is None or first.WhichOneof("message") != "config":
+            raise InvalidRequest(
+                "The first message of a stream must be its config.",
+                field="config",
+                suggestion="Send config once, then frames.",
+            )
+        config = first.config
+        options = _image_options(config.options)
+        session = live.LiveSession(
+            self._analyzer, options, _rate(config.output), config.output.threshold
+        )
+        feeding = asyncio.create_task(_feed(session, request_iterator))
+        try:
+            async for output in session.outputs():
+                yield messages.live_response(output, config, options)
+            await feeding
+        finally:
+            feeding.cancel()
+            with suppress(asyncio.CancelledError):
+                await feeding
 
     async def _footage(self, request: face_pb2.AnalyzeFaceVideoRequest) -> Footage:
         span = _span(request.options)
@@ -100,6 +127,7 @@ class FaceServicer(face_pb2_grpc.FaceServiceServicer):
 
 async def register(server: grpc.aio.Server, service: Service) -> str:
     """Adds the face service to a server, its models loaded."""
+    await service.inference.load(*MODELS)
     analyzer = FaceAnalyzer(service.inference)
     await analyzer.warm_up()
     face_pb2_grpc.add_FaceServiceServicer_to_server(FaceServicer(analyzer, service), server)
@@ -135,62 +163,46 @@ def _span(asked: face_pb2.FaceVideoOptions) -> Span:
     )
 
 
-def _face(number: int, face: Face, options: Options) -> face_pb2.Face:
-    x, y, width, height = face.box
-    quality = face.quality
-    message = face_pb2.Face(
-        face_id=number,
-        bbox=types_pb2.BoundingBox(x=x, y=y, width=width, height=height),
-        detection_confidence=round(face.score, 4),
-        emotions=results.emotions(face.emotions),
-        pose=face_pb2.HeadPose(
-            pitch=round(face.pose.pitch, 1),
-            yaw=round(face.pose.yaw, 1),
-            roll=round(face.pose.roll, 1),
-        ),
-        gaze=face_pb2.Gaze(pitch=round(face.gaze.pitch, 1), yaw=round(face.gaze.yaw, 1)),
-        quality=face_pb2.FaceQuality(
-            score=round(quality.score, 4),
-            size=round(quality.size, 4),
-            sharpness=round(quality.sharpness, 4),
-            exposure=round(quality.exposure, 4),
-            visibility=round(quality.visibility, 4),
-            frontality=round(quality.frontality, 4),
-        ),
-        warnings=_warnings(quality.warnings),
-    )
-    if face.dimensions is not None:
-        valence, arousal = face.dimensions
-        message.dimensions.CopyFrom(
-            types_pb2.Dimensions(valence=valence, arousal=arousal, derived=True)
+_RATES = {
+    types_pb2.OUTPUT_RATE_UNSPECIFIED: live.Rate.PER_FRAME,
+    types_pb2.OUTPUT_RATE_PER_FRAME: live.Rate.PER_FRAME,
+    types_pb2.OUTPUT_RATE_PER_SECOND: live.Rate.PER_SECOND,
+    types_pb2.OUTPUT_RATE_ON_CHANGE: live.Rate.ON_CHANGE,
+    types_pb2.OUTPUT_RATE_THRESHOLD: live.Rate.THRESHOLD,
+}
+
+
+def _rate(asked: types_pb2.StreamOutput) -> live.Rate:
+    if asked.rate not in _RATES:
+        raise InvalidRequest(
+            f"output.rate {asked.rate} is unknown.",
+            field="config.output.rate",
+            suggestion="Give one of the rates of the contract.",
         )
-    if face.action_units is not None:
-        message.action_units.extend(
-            face_pb2.ActionUnit(au=unit.au, name=unit.name, intensity=round(unit.intensity, 4))
-            for unit in face.action_units
-        )
-        message.unsupported_action_units.extend(UNSUPPORTED)
-    if options.landmarks and face.landmarks is not None:
-        message.landmarks.extend(
-            face_pb2.Landmark(x=round(x, 2), y=round(y, 2), z=round(z, 2))
-            for x, y, z in face.landmarks.tolist()
-        )
-    return message
+    return _RATES[asked.rate]
 
 
-def _summary(found: timeline.Summary) -> face_pb2.FaceVideoSummary:
-    return face_pb2.FaceVideoSummary(
-        dominant_emotion=found.dominant_emotion,
-        average_valence=_rounded(found.average_valence),
-        average_arousal=_rounded(found.average_arousal),
-        emotion_transitions=found.emotion_transitions,
-        face_count=found.face_count,
-    )
-
-
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, 4)
-
-
-def _warnings(found: Iterable[tuple[str, str]]) -> list[types_pb2.Warning]:
-    return [types_pb2.Warning(code=code, message=message) for code, message in found]
+async def _feed(
+    session: live.LiveSession, requests: AsyncIterator[face_pb2.StreamFaceRequest]
+) -> None:
+    """Hands a client's messages to the session until it closes or goes."""
+    try:
+        async for request in requests:
+            kind = request.WhichOneof("message")
+            if kind == "frame":
+                frame = request.frame
+                session.offer(live.LiveFrame(frame.frame_number, frame.timestamp_ms, frame.image))
+            elif kind == "action" and request.action == types_pb2.STREAM_ACTION_PAUSE:
+                session.pause()
+            elif kind == "action" and request.action == types_pb2.STREAM_ACTION_RESUME:
+                session.resume()
+            elif kind == "action" and request.action == types_pb2.STREAM_ACTION_CLOSE:
+                return
+            else:
+                raise InvalidRequest(
+                    "A message of the stream is neither a frame nor an action.",
+                    field=kind or "message",
+                    suggestion="After the config send frames and actions only.",
+                )
+    finally:
+        session.close()

@@ -29,11 +29,11 @@ class Change:
 
 
 class EmotionState:
-    """The smoothed emotion of one face."""
+    """The smoothed emotion of one face: its ``primary`` and the ``mean`` confidences."""
 
     def __init__(self) -> None:
         self.primary: str | None = None
-        self._mean: dict[str, float] = {}
+        self.mean: dict[str, float] = {}
         self._time_ms = 0
         self._steady_ms = 0
         self._frames = 0
@@ -41,18 +41,18 @@ class EmotionState:
     def update(self, confidences: Mapping[str, float], now_ms: int) -> Change | None:
         """Takes the confidences of one frame; the change where there is one."""
         if self.primary is None:
-            self._mean = dict(confidences)
-            self.primary = max(self._mean, key=self._mean.__getitem__)
+            self.mean = dict(confidences)
+            self.primary = max(self.mean, key=self.mean.__getitem__)
             self._time_ms = self._steady_ms = now_ms
             return None
         kept = exp(-max(now_ms - self._time_ms, 0) / TIME_CONSTANT_MS)
-        self._mean = {
-            label: kept * self._mean.get(label, 0.0) + (1 - kept) * value
+        self.mean = {
+            label: kept * self.mean.get(label, 0.0) + (1 - kept) * value
             for label, value in confidences.items()
         }
         self._time_ms = now_ms
-        leader = max(self._mean, key=self._mean.__getitem__)
-        if leader == self.primary or self._mean[leader] < self._mean[self.primary] + MARGIN:
+        leader = max(self.mean, key=self.mean.__getitem__)
+        if leader == self.primary or self.mean[leader] < self.mean[self.primary] + MARGIN:
             self._frames = 0
             if confidences[self.primary] == max(confidences.values()):
                 self._steady_ms = now_ms

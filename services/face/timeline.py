@@ -67,8 +67,7 @@ async def follow(
         full = len(moments) % FULL_SEARCH_EVERY == 0
         near = None if full else tracker.expected(sample.timestamp_ms)
         frame = await analyzer.frame(sample.pixels, options, near)
-        boxes = [np.array([x, y, x + w, y + h], np.float32) for x, y, w, h in _boxes(frame.faces)]
-        ids = tracker.update(boxes, [f.crop for f in frame.faces], sample.timestamp_ms)
+        ids = tracker.update([f.corners for f in frame.faces], frame.crops, sample.timestamp_ms)
         if not track_faces:
             ids = list(range(len(frame.faces)))
         faces = list(zip(ids, frame.faces, strict=True))
@@ -89,10 +88,6 @@ async def follow(
 
 def _next(samples: Iterator[Sample]) -> Sample | None:
     return next(samples, None)
-
-
-def _boxes(faces: list[Face]) -> list[tuple[int, int, int, int]]:
-    return [face.box for face in faces]
 
 
 def _summarise(moments: list[Moment], transitions: int, count: int) -> Summary:

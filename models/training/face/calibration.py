@@ -1,11 +1,10 @@
-"""Turns logits into probabilities that mean what they say, and measures how far they do."""
+"""Turns logits into probabilities that mean what they say."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -42,18 +41,3 @@ def fit(logits: Tensor, truth: Tensor, natural: Tensor, sampled: Tensor) -> Cali
     optimiser.step(closure)  # type: ignore[no-untyped-call, arg-type]
     scale, strength = parameters.detach().tolist()
     return Calibration(float(np.exp(-scale)), float(strength))
-
-
-def expected_calibration_error(
-    probabilities: npt.NDArray[np.float32], truth: npt.NDArray[np.intp], bins: int = 15
-) -> float:
-    """Mean gap between confidence and accuracy over equally wide bins (Guo et al. 2017)."""
-    confidence = probabilities.max(1)
-    right = probabilities.argmax(1) == truth
-    place = np.minimum((confidence * bins).astype(int), bins - 1)
-    gaps = [
-        abs(right[place == b].mean() - confidence[place == b].mean()) * (place == b).mean()
-        for b in range(bins)
-        if (place == b).any()
-    ]
-    return float(sum(gaps))

@@ -17,8 +17,9 @@ import onnx
 import torch
 
 from models.training.face import data
-from models.training.face.calibration import expected_calibration_error, fit
+from models.training.face.calibration import fit
 from models.training.face.network import SIZE, ExpressionNet, ServedNet
+from models.training.face.scores import accuracy, expected_calibration_error, recalls
 from models.training.face.train import logits_of
 
 FOLDER = Path(__file__).resolve().parents[2] / "repository" / "face_expression"
@@ -46,7 +47,10 @@ def main() -> None:
             {
                 "temperature": round(calibration.temperature, 4),
                 "strength": round(calibration.strength, 4),
-                "accuracy": round(float((probabilities.argmax(1) == truth[second]).mean()), 4),
+                "accuracy": round(accuracy(probabilities, truth[second]), 4),
+                "balanced": round(
+                    float(np.mean(list(recalls(probabilities, truth[second]).values()))), 4
+                ),
                 "ece": round(expected_calibration_error(probabilities, truth[second]), 4),
             }
         )

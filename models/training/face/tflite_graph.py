@@ -69,8 +69,10 @@ class Converter:
         if self.layout is Layout.IMAGE:
             kind = TensorProto.UINT8
             self._add("Cast", [input_name], "pixels", to=TensorProto.FLOAT)
-            self._add("Mul", ["pixels", self._constant(np.float32(self.scale))], "scaled")
-            self._add("Add", ["scaled", self._constant(np.float32(self.offset))], "centred")
+            self._add("Mul", ["pixels", self._constant(np.array(self.scale, np.float32))], "scaled")
+            self._add(
+                "Add", ["scaled", self._constant(np.array(self.offset, np.float32))], "centred"
+            )
             self._add("Transpose", ["centred"], f"t{entry}", perm=[0, 3, 1, 2])
         else:
             kind = TensorProto.FLOAT
@@ -316,7 +318,7 @@ class Converter:
             operator = self.graph.Operators(self.producers[tensor])
             code = self.model.OperatorCodes(operator.OpcodeIndex())
             name = _OPERATORS[max(code.BuiltinCode(), code.DeprecatedBuiltinCode())]
-            return name == "DEQUANTIZE"
+            return bool(name == "DEQUANTIZE")
         return bool(self.model.Buffers(self.graph.Tensors(tensor).Buffer()).DataLength())
 
     def _name(self, tensor: int) -> str:

@@ -1,0 +1,190 @@
+"""Measure the served face nets; prints JSON lines and a table.
+
+    python -m models.training.face.evaluate
+
+Runs in the project's own environment through the same code that serves. Expression figures are over
+the half of FER+ valid that calibration did not see (no test split is at hand, and the choice of the
+net looked at valid): once on the crops as they are, once located, aligned and cut as serving does.
+Detection pastes the sample photograph, dimmed and mirrored at random, onto 1280 x 720.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from models.training.face import data
+from models.training.face.scores import (
+    accuracy,
+    area_under_curve,
+    expected_calibration_error,
+    recalls,
+)
+from services.common.inference import Inference
+from services.common.inference.open import open_inference
+from services.common.settings import Settings
+from services.face import action_units, alignment, detection, expression, image, landmarks
+from services.face.geometry import Floats
+from services.face.image import Pixels
+
+PHOTOGRAPH = Path(__file__).resolve().parents[3] / "samples" / "face" / "astronaut.jpg"
+FACE = (172, 68, 106)
+VIEW = 256
+MARGIN = 1.3
+SHOWN_BY = {
+    "AU1": "surprise",
+    "AU2": "surprise",
+    "AU4": "anger",
+    "AU5": "surprise",
+    "AU12": "happiness",
+    "AU15": "sadness",
+    "AU17": "sadness",
+    "AU20": "fear",
+    "AU26": "surprise",
+}
+
+
+async def main() -> None:
+    inference = open_inference(Settings())
+    rows = [
+        *await expression_rows(inference),
+        *await detection_rows(inference),
+    ]
+    await inference.close()
+    for row in rows:
+        print(json.dumps(row))
+    width = max(len(str(row["measure"])) for row in rows)
+    for row in rows:
+        print(f"{row['measure']:<{width}}  {row['value']:>7}  n={row['n']}")
+
+
+async def expression_rows(inference: Inference) -> list[dict[str, str | float]]:
+    """Accuracy, balance and calibration on grey crops and on faces aligned as in serving."""
+    images, votes = data.load("valid")
+    held = data.halves(votes)[1]
+    images, truth = images[held], votes[held].argmax(1)
+    names = inference.info(expression.MODEL).labels
+    rows: list[dict[str, str | float]] = []
+
+    def add(measure: str, value: float, count: int) -> None:
+        rows.append({"measure": f"face: {measure}", "value": round(value, 4), "n": count})
+
+    def judge(kind: str, probabilities: Floats, labels: np.ndarray) -> None:
+        found = recalls(probabilities, labels)
+        add(f"FER+ valid half, {kind}, accuracy", accuracy(probabilities, labels), len(labels))
+        balanced = float(np.mean(list(found.values())))
+        add(f"FER+ valid half, {kind}, balanced", balanced, len(labels))
+        error = expected_calibration_error(probabilities, labels)
+        add(f"FER+ valid half, {kind}, ECE", error, len(labels))
+
+    plain = await expression.classify(inference, [i.astype(np.float32) for i in images])
+    judge("crops as they are", plain, truth)
+    for label, recall in recalls(plain, truth).items():
+        add(f"FER+ recall of {names[label]}", recall, int((truth == label).sum()))
+    faces, seen = await _located(inference, images)
+    crops = [
+        alignment.crop(_rgb(images[i]), alignment.anchors(_whole(), face))
+        for i, face in zip(seen, faces, strict=True)
+    ]
+    judge("same faces unaligned", plain[seen], truth[seen])
+    judge("aligned as in serving", await expression.classify(inference, crops), truth[seen])
+    for side in (32, 24, 16):
+        small = [cv2.resize(i, (side, side), interpolation=cv2.INTER_AREA) for i in images]
+        large = [cv2.resize(i, (48, 48)).astype(np.float32) for i in small]
+        judge(f"crops of {side} px", await expression.classify(inference, large), truth)
+    units = await action_units.measure(inference, faces)
+    for place, unit in enumerate(action_units.UNITS):
+        if unit.au in SHOWN_BY:
+            scores = np.array([row[place].intensity for row in units], np.float32)
+            shown = SHOWN_BY[unit.au]
+            positive = truth[seen] == names.index(shown)
+            add(f"{unit.au} against {shown}, AUC", area_under_curve(scores, positive), len(seen))
+    return rows
+
+
+async def detection_rows(inference: Inference) -> list[dict[str, str | float]]:
+    """Recall by size of face, and boxes that are no face, on 1280 x 720."""
+    rng = np.random.default_rng(1)
+    portrait = image.decode(PHOTOGRAPH.read_bytes())
+    rows: list[dict[str, str | float]] = []
+    wrong = total = 0
+    for side in (24, 32, 48, 64, 100):
+        hits, count = 0, 0
+        for _ in range(20):
+            picture, centres = _composite(portrait, side, rng)
+            found = (await detection.detect(inference, picture, 20)).detections
+            middles = np.array([(d.box[:2] + d.box[2:]) / 2 for d in found]).reshape(-1, 2)
+            near = np.linalg.norm(middles[:, None] - np.array(centres)[None], axis=2) < side / 2
+            hits += int(near.any(0).sum())
+            wrong += int((~near.any(1)).sum())
+            count += len(centres)
+        total += 20
+        recall = round(hits / count, 4)
+        rows.append(
+            {"measure": f"face: detection recall at {side} px", "value": recall, "n": count}
+        )
+    share = round(wrong / total, 4)
+    rows.append({"measure": "face: false boxes an image", "value": share, "n": total})
+    return rows
+
+
+async def _located(
+    inference: Inference, images: data.Images
+) -> tuple[list[landmarks.Landmarks], list[int]]:
+    """Landmarks of the faces that the net recognises as such, and their rows."""
+    scale = VIEW / (48 * MARGIN)
+    shift = VIEW / 2 - 24 * scale
+    widen = np.array([[scale, 0, shift], [0, scale, shift]], np.float32)
+    faces, seen = [], []
+    for start in range(0, len(images), 8):
+        views = [
+            cv2.warpAffine(_rgb(i), widen, (VIEW, VIEW), borderMode=cv2.BORDER_REPLICATE)
+            for i in images[start : start + 8]
+        ]
+        outputs = await inference.infer(landmarks.MODEL, {"image": np.stack(views)})
+        for row, (upright, presence) in enumerate(
+            zip(outputs["landmarks"], outputs["presence"], strict=True), start
+        ):
+            if presence[0] > 0.5:
+                points = (upright - [shift, shift, 0]) / scale
+                faces.append(landmarks.Landmarks(points.astype(np.float32), upright, 1.0))
+                seen.append(row)
+    return faces, seen
+
+
+def _rgb(grey: Pixels) -> Pixels:
+    return np.asarray(cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB), np.uint8)
+
+
+def _whole() -> detection.Detection:
+    box = np.array([0, 0, 48, 48], np.float32)
+    return detection.Detection(box, 1.0, np.zeros((6, 2), np.float32), 48.0)
+
+
+def _composite(
+    portrait: Pixels, side: int, rng: np.random.Generator
+) -> tuple[Pixels, list[tuple[float, float]]]:
+    x, y, original = FACE
+    head = portrait[y - original // 2 : y + 2 * original, x - original // 2 : x + 3 * original // 2]
+    scale = side / original
+    small = cv2.resize(head, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    coarse = rng.integers(0, 256, (9, 16, 3)).astype(np.uint8)
+    picture = np.asarray(cv2.resize(coarse, (1280, 720), interpolation=cv2.INTER_CUBIC), np.uint8)
+    centres: list[tuple[float, float]] = []
+    for column in range(4):
+        part = small[:, ::-1] if rng.random() < 0.5 else small
+        part = np.clip(part * rng.uniform(0.5, 1.1) + rng.normal(0, 3, part.shape), 0, 255)
+        height, width = part.shape[:2]
+        left = 320 * column + int(rng.integers(0, 320 - width))
+        top = int(rng.integers(0, 720 - height))
+        picture[top : top + height, left : left + width] = part
+        centres.append((left + side, top + side))
+    return picture, centres
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
