@@ -239,7 +239,7 @@ class Passwords:
 
     def __init__(self) -> None:
         self._hasher = PasswordHasher()
-        self._dummy = self._hasher.hash(vault.new_token())
+        self._dummy: str | None = None
         self._slots = asyncio.Semaphore(_HASHERS)
 
     async def hash(self, password: str) -> str:
@@ -256,8 +256,10 @@ class Passwords:
     async def verify(self, password: str, stored: str | None) -> bool:
         """Whether the password fits; takes as long where there is nothing to compare with."""
         async with self._slots:
+            if stored is None and self._dummy is None:
+                self._dummy = await asyncio.to_thread(self._hasher.hash, vault.new_token())
             fits = await asyncio.to_thread(
-                self._fits, password[: MAX_PASSWORD + 1], stored or self._dummy
+                self._fits, password[: MAX_PASSWORD + 1], stored or self._dummy or ""
             )
         return fits and stored is not None
 

@@ -150,6 +150,7 @@ class _Accounts:
         if token := session_token(exchange.scope):
             request = pb.DeleteSessionRequest(session_token=token)
             await self._call(self._billing.DeleteSession, request)
+            self._policy.forget(session_token=token)
 
     async def _generate_key(self, exchange: Exchange) -> Answer:
         principal = (await self._admit(exchange, pb.ROLE_MANAGER)).principal
@@ -201,6 +202,7 @@ class _Accounts:
                 actor=principal.principal_id,
             ),
         )
+        self._policy.forget(key.key_id)
         return Answer(_key(key))
 
     async def _rotate_key(self, exchange: Exchange) -> Answer:
@@ -215,6 +217,7 @@ class _Accounts:
                 actor=principal.principal_id,
             ),
         )
+        self._policy.forget(exchange.scope["path_params"]["key_id"])
         return Answer({"api_key": key.secret, **_key(key)}, 201, _NO_STORE)
 
     async def _create_client(self, exchange: Exchange) -> Answer:
@@ -251,6 +254,7 @@ class _Accounts:
                 actor=principal.principal_id,
             ),
         )
+        self._policy.forget(client.client_id)
         return Answer(_client(client))
 
     async def _create_user(self, exchange: Exchange) -> Answer:
@@ -292,6 +296,7 @@ class _Accounts:
                 actor_role=principal.role,
             ),
         )
+        self._policy.forget(user.user_id)
         return Answer(_user(user))
 
     async def _organization(self, exchange: Exchange) -> Answer:
@@ -315,6 +320,7 @@ class _Accounts:
                 actor=principal.principal_id,
             ),
         )
+        self._policy.forget(f"org_{organization.org_id}")
         return Answer(_organization(organization))
 
     async def _audit(self, exchange: Exchange) -> Answer:

@@ -269,6 +269,11 @@ class Authenticator:
         content = credential.kind.to_bytes(1, "big") + credential.secret.encode()
         return hashlib.blake2b(content, digest_size=16, key=self._salt).digest()
 
+    def forget(self, credential: Credential) -> None:
+        """Has this credential asked about again."""
+        self._epoch += 1
+        self._known.pop(self._digest(credential), None)
+
     def void(self, ids: frozenset[str]) -> None:
         """Has the principals of these keys, clients, users and organisations asked for again."""
         self._epoch += 1

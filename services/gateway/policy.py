@@ -20,7 +20,13 @@ from services.billing import announcements
 from services.common import errors
 from services.common.channels import Channels, call
 from services.common.settings import Settings
-from services.gateway.authentication import Authenticator, Known, check_origin, credential_of
+from services.gateway.authentication import (
+    Authenticator,
+    Credential,
+    Known,
+    check_origin,
+    credential_of,
+)
 from services.gateway.limits import Limits
 from services.gateway.usage import Journal
 
@@ -107,6 +113,16 @@ class Policy:
             quantity,
             admission.consent_reference,
         )
+
+    def forget(self, *ids: str, session_token: str = "") -> None:
+        """Has these principals, and this session, asked about again at their next request.
+
+        Redis tells every other gateway; this one need not wait for it.
+        """
+        self._authenticator.void(frozenset(ids))
+        if session_token:
+            credential = Credential(pb.CREDENTIAL_KIND_SESSION, session_token)
+            self._authenticator.forget(credential)
 
     async def flush(self) -> None:
         """Has what was recorded entered in the ledger now. Raises Unavailable."""
