@@ -14,14 +14,19 @@ SIZE = 48
 ANCHORS = np.array([[15.0, 18.0], [33.0, 18.0], [24.0, 36.5]], np.float32)
 """Where the eyes and the mouth lie in a crop: their mean places in FER+."""
 
+RELIABLE_PRESENCE = 0.5
+
 _LEFT_EYE = (33, 133)
 _RIGHT_EYE = (362, 263)
 _MOUTH = (61, 291)
 
 
-def anchors(detection: Detection, landmarks: Landmarks | None) -> Floats:
-    """Left eye, right eye and mouth of a face, ``[3, 2]``; from the landmarks where given."""
-    if landmarks is None:
+def anchors(detection: Detection, landmarks: Landmarks) -> Floats:
+    """Left eye, right eye and mouth of a face, ``[3, 2]``.
+
+    From the landmarks, or from the detector's coarser points where the landmark net saw no face.
+    """
+    if landmarks.presence < RELIABLE_PRESENCE:
         return detection.keypoints[[LEFT_EYE, RIGHT_EYE, MOUTH]]
     plane = landmarks.points[:, :2]
     rows = [plane[list(rows)].mean(0) for rows in (_LEFT_EYE, _RIGHT_EYE, _MOUTH)]

@@ -27,7 +27,7 @@ def draw(pixels: Pixels, faces: Sequence[Face]) -> bytes:
         if face.landmarks is not None:
             for point in face.landmarks[:, :2]:
                 centre = (round(float(point[0])), round(float(point[1])))
-                cv2.circle(canvas, centre, max(line // 2, 1), POINT_COLOUR, -1, cv2.LINE_AA)
+                cv2.circle(canvas, centre, width // 300, POINT_COLOUR, -1)
         cv2.rectangle(canvas, (x, y), (x + width, y + height), BOX_COLOUR, line, cv2.LINE_AA)
         text = f"{number} {face.primary} {face.emotions[face.primary]:.2f}"
         font, size = cv2.FONT_HERSHEY_SIMPLEX, 0.7 * scale
