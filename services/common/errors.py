@@ -39,7 +39,7 @@ from grpc_status import rpc_status
 DOMAIN = "affectmesh"
 
 _MESSAGE_BYTES, _DETAIL_BYTES = 800, 400
-"""Most of a message and of a detail that is sent: a status over 8 KiB breaks its connection."""
+"""Most of a message and of a detail that is sent: gRPC drops a status over 8 KiB."""
 
 log = structlog.get_logger()
 

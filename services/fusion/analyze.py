@@ -21,7 +21,7 @@ TEMPERATURE = 2.0
 LOW_QUALITY = 0.2
 """A modality whose quality is below this loses weight in proportion."""
 _LEAST_QUALITY = 0.01
-_LEAST_TRUST = 1e-12
+_NEGLIGIBLE = 1e-12
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def fuse(opinions: Sequence[Opinion], weights: Mapping[str, float], method: Meth
     """
     opinions = sorted(opinions, key=lambda one: one.modality)
     trust = _trust(opinions, weights, method)
-    heard = [one for one in opinions if trust[one.modality] > _LEAST_TRUST]
+    heard = [one for one in opinions if trust[one.modality] > _NEGLIGIBLE]
     speaking = [one for one in heard if one.emotions]
     emotions: Mapping[str, float] = {}
     derived = frozenset[str]()
@@ -256,7 +256,7 @@ def _jensen_shannon(p: Floats, q: Floats) -> float:
     middle = (p + q) / 2
     divergence = 0.0
     for side in (p, q):
-        present = side > 0
+        present = side > _NEGLIGIBLE
         divergence += float((side[present] * np.log2(side[present] / middle[present])).sum()) / 2
     return math.sqrt(_clip(divergence))
 

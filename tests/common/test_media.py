@@ -46,7 +46,7 @@ async def endless(request: web.Request) -> web.StreamResponse:
     response = web.StreamResponse()
     await response.prepare(request)
     while True:
-        await response.write(b"0" * 100)
+        await response.write(b"0" * LIMIT)
 
 
 async def slow(request: web.Request) -> web.StreamResponse:
@@ -127,6 +127,14 @@ async def site() -> AsyncIterator[Site]:
 @pytest.fixture
 async def loader() -> AsyncIterator[MediaLoader]:
     """As in a test set-up: private addresses allowed."""
+    loader = MediaLoader(Settings(fetch_allow_private=True))
+    yield loader
+    await loader.close()
+
+
+@pytest.fixture
+async def impatient() -> AsyncIterator[MediaLoader]:
+    """The same, with a second for each URL."""
     loader = MediaLoader(Settings(fetch_allow_private=True, fetch_timeout_s=1))
     yield loader
     await loader.close()
@@ -135,7 +143,7 @@ async def loader() -> AsyncIterator[MediaLoader]:
 @pytest.fixture
 async def guarded() -> AsyncIterator[MediaLoader]:
     """As in production."""
-    loader = MediaLoader(Settings(fetch_timeout_s=1))
+    loader = MediaLoader(Settings())
     yield loader
     await loader.close()
 
@@ -185,8 +193,8 @@ async def test_too_many_redirects_are_refused(loader: MediaLoader, site: Site, p
 
 
 @pytest.mark.parametrize("path", ["/slow", "/silent"])
-async def test_a_slow_url_is_given_up(loader: MediaLoader, site: Site, path: str) -> None:
-    assert "within 1 s" in await refused(loader, site.address + path)
+async def test_a_slow_url_is_given_up(impatient: MediaLoader, site: Site, path: str) -> None:
+    assert "within 1 s" in await refused(impatient, site.address + path)
 
 
 @pytest.mark.parametrize("path", [f"/sized/{LIMIT + 1}", "/endless", "/zipped"])
@@ -304,7 +312,7 @@ async def test_an_address_spelt_oddly_is_refused(
 
 def test_the_event_loop_of_the_services_refuses_them_too() -> None:
     async def fetch() -> list[str]:
-        loader = MediaLoader(Settings(fetch_timeout_s=1))
+        loader = MediaLoader(Settings())
         try:
             return [await refused(loader, f"http://{host}:1/") for host in INSIDE]
         finally:

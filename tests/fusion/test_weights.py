@@ -16,9 +16,9 @@ def test_default_covers_every_modality() -> None:
     assert set(DEFAULT_WEIGHTS) == set(MODALITIES)
 
 
-def test_default_keeps_the_proportions_of_the_document_where_a_modality_is_not_sent() -> None:
+def test_default_keeps_its_proportions_where_a_modality_is_not_sent() -> None:
     weights = choose_weights({}, ["face", "voice"])
-    assert weights == pytest.approx({"face": 0.625, "voice": 0.375})
+    assert weights == pytest.approx({"face": 0.75, "voice": 0.25})
 
 
 def test_given_weights_need_not_sum_to_1() -> None:
