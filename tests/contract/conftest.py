@@ -32,7 +32,7 @@ async def files() -> AsyncIterator[str]:
     Image.new("RGB", (320, 240), (90, 120, 150)).save(grey, "PNG")
     bodies = {
         "/face.jpg": photograph,
-        "/audio.wav": (SAMPLES / "voice" / "speech.wav").read_bytes(),
+        "/audio.wav": (SAMPLES / "voice" / "austen-0870.flac").read_bytes(),
         "/video.mp4": panning_video(photograph),
         "/no-face.png": grey.getvalue(),
         "/empty": b"",

@@ -16,7 +16,7 @@ from tests.contract.shapes import differences
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 PHOTOGRAPH = SAMPLES / "face" / "astronaut.jpg"
-SPEECH = SAMPLES / "voice" / "speech.wav"
+SPEECH = SAMPLES / "voice" / "austen-0870.flac"
 HEART = SAMPLES / "biosignal" / "rest.json"
 
 FACE = {
@@ -173,7 +173,7 @@ async def test_voice(client: httpx.AsyncClient, files: str) -> None:
 
 async def test_voice_without_transcript_by_base64(client: httpx.AsyncClient) -> None:
     options = {"return_transcript": False, "return_prosody": False}
-    body = {"audio_base64": data_uri(SPEECH, "audio/wav"), "options": options}
+    body = {"audio_base64": data_uri(SPEECH, "audio/flac"), "options": options}
     answer = await ask(client, "/v1/analyze/voice", body)
     assert "transcript" not in answer
     assert "prosody" not in answer
