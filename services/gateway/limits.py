@@ -6,8 +6,8 @@ none in common, and grants whole tokens. A gateway under load leases a few token
 at the moment, never more than a share of what is left, spends them without asking, and gives back
 what it has not spent: what is accepted never exceeds the allowance, and none of it is lost.
 
-While Redis is gone, each gateway applies its share of the limit by itself, and reports what it
-granted once Redis is back.
+While Redis is gone, each gateway applies its share of the limit by itself to principals whose
+standing it knows, refuses others, and reports what it granted once Redis is back.
 """
 
 from __future__ import annotations
@@ -152,6 +152,8 @@ class _Bucket:
     refusal: errors.RateLimited | None = None
     spent: int = 0
     spent_since: float = 0.0
+    seen: bool = False
+    """Whether Redis has told where the principal stands."""
     owed: int = 0
     tat_s: float = 0.0
     """Theoretical arrival time on this gateway's monotonic clock, while Redis is gone."""
@@ -221,7 +223,7 @@ class Limits:
         """Counts a request of this cost. Raises RateLimited, and InvalidRequest for a cost that
         the plan never allows at once."""
         bucket = self._bucket(principal)
-        if bucket.held >= cost and bucket.asking is None:
+        if 1 <= cost <= bucket.held and bucket.asking is None:
             return bucket.spend(cost)
         now = self._clock()
         if bucket.refused_until > now and bucket.refusal is not None:
@@ -239,14 +241,12 @@ class Limits:
         limits = principal.limits
         wanted = (limits.requests_per_minute, limits.burst, limits.requests_per_day)
         bucket = self._buckets.get(principal.principal_id)
-        if bucket is None:
+        if bucket is None or bucket.limits != wanted:
             quota = self._quotas.setdefault(principal.org_id, _Quota())
             tag = f"affectmesh:{{{principal.org_id}}}"
-            keys = (f"{tag}:rate:{principal.principal_id}", f"{tag}:day")
-            bucket = _Bucket(wanted, keys, quota, spent_since=self._clock())
+            rate = f"{tag}:rate:{principal.principal_id}:{wanted[0]}:{wanted[1]}"
+            bucket = _Bucket(wanted, (rate, f"{tag}:day"), quota, spent_since=self._clock())
             self._buckets[principal.principal_id] = bucket
-        elif bucket.limits != wanted:
-            bucket.limits, bucket.refused_until = wanted, 0.0
         return bucket
 
     async def _serve(self, bucket: _Bucket) -> None:
@@ -289,6 +289,7 @@ class Limits:
             raise
         taken, bucket.left, full_us, wait_us, quota.epoch, quota.day, quota.used, now_ms = answer
         bucket.held += taken
+        bucket.seen = True
         bucket.held_until = now + LEASE_S
         bucket.full_at = (now_ms + full_us / 1000) / 1000
         if bucket.held:
@@ -333,7 +334,16 @@ class Limits:
         return errors.RateLimited(error.message, **error.details)
 
     def _take_locally(self, bucket: _Bucket, cost: int) -> Standing:
-        """Grants this gateway's share of the limit, or raises RateLimited."""
+        """Grants this gateway's share of the limit, or raises RateLimited.
+
+        A principal whose standing this gateway never had from Redis gets Unavailable.
+        """
+        if self._redis is not None and not bucket.seen:
+            raise errors.Unavailable(
+                "The limit of this credential cannot be checked at the moment.",
+                suggestion="Try again in a few seconds.",
+                retry_after="2",
+            )
         share = max(1, self._gateways()) if self._redis is not None else 1
         now, quota = self._clock(), bucket.quota
         minute, burst, day = bucket.limits
@@ -370,7 +380,7 @@ class Limits:
                 waiter.answer.set_result(bucket.spend(waiter.cost))
             else:
                 waiter.answer.set_result(self._take_locally(bucket, waiter.cost))
-        except errors.RateLimited as error:
+        except (errors.RateLimited, errors.Unavailable) as error:
             waiter.answer.set_exception(error)
 
     def _lose(self, error: BaseException) -> None:

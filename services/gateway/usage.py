@@ -106,11 +106,11 @@ class Journal:
             await self.flush()
         except errors.AffectMeshError as error:
             log.warning("usage waits in the journal", problem=error.message)
-            await asyncio.to_thread(self._sync)
+            await asyncio.to_thread(self._leave)
 
-    def _sync(self) -> None:
-        for file in self._full:
-            file.sync()
+    def _leave(self) -> None:
+        while self._full:
+            self._full.popleft().leave()
 
     def _append(self, line: bytes) -> None:
         try:
@@ -219,9 +219,10 @@ class _File:
         self._file.seek(0)
         return self._file.readall().splitlines()
 
-    def sync(self) -> None:
-        """Has the file outlive the machine."""
+    def leave(self) -> None:
+        """Lets another gateway have the file."""
         os.fsync(self._file)
+        self._file.close()
 
     def delete(self) -> None:
         """Ends the file."""
