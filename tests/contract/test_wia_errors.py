@@ -56,7 +56,7 @@ FUSION = "/v1/analyze/multimodal"
 CASES: dict[str, tuple[str, Any, int, str]] = {
     "face: neither url nor base64": (FACE, {}, 400, "INVALID_REQUEST"),
     "face: both": (FACE, {"image_url": "https://a.b/c", "image_base64": PIXEL}, 400, "INVALID_R"),
-    "face: not an image": (FACE, {"image_base64": PIXEL}, 415, "UNSUPPORTED_MEDIA"),
+    "face: not an image": (FACE, {"image_base64": PIXEL}, 400, "INVALID_IMAGE"),
     "face: truncated": (FACE, {"image_base64": png(640, 480)[:600]}, 400, "INVALID_IMAGE"),
     "face: bomb": (FACE, {"image_base64": bomb()}, 400, "INVALID_IMAGE"),
     "face: no face": (FACE, {"image_base64": png(320, 240)}, 400, "NO_FACE_DETECTED"),
@@ -70,7 +70,7 @@ CASES: dict[str, tuple[str, Any, int, str]] = {
     "face: not a URL": (FACE, {"image_url": "face.jpg"}, 400, "FETCH_FAILED"),
     "face: file URL": (FACE, {"image_url": "file:///etc/passwd"}, 400, "FETCH_FAILED"),
     "video: neither": (VIDEO, {}, 400, "INVALID_REQUEST"),
-    "video: not a video": (VIDEO, {"video_base64": PIXEL}, 415, "UNSUPPORTED_MEDIA"),
+    "video: not a video": (VIDEO, {"video_base64": PIXEL}, 400, "INVALID_VIDEO"),
     "video: end before start": (
         VIDEO,
         {"frames_base64": [png(99, 99)], "options": {"start_time_ms": 9, "end_time_ms": 5}},
@@ -215,7 +215,7 @@ async def test_unknown_paths_and_wrong_verbs_use_the_envelope(client: httpx.Asyn
 async def test_a_request_id_of_the_client_is_kept_when_it_is_safe(
     client: httpx.AsyncClient,
 ) -> None:
-    for sent, kept in (("my-id.1", True), ("bad id\t", False), ("x" * 65, False)):
+    for sent, kept in (("my-id.1", True), ("bad id", False), ("x" * 65, False)):
         response = await client.post(TEXT, json={"text": "Hi."}, headers={"x-request-id": sent})
         assert (response.headers["x-request-id"] == sent) is kept
         assert response.json()["request_id"] == response.headers["x-request-id"]
