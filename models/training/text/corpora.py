@@ -95,6 +95,16 @@ def isarcasm(data: Path) -> list[tuple[Record, Record | None]]:
     return pairs
 
 
+def held_out(index: int) -> bool:
+    """Every seventh iSarcasmEval tweet (and its rephrasing) is for development."""
+    return index % 7 == 3
+
+
+def isarcasm_held_out(data: Path) -> list[Record]:
+    """The tweets held out for development, without the rephrasings."""
+    return [record for i, (record, _) in enumerate(isarcasm(data)) if held_out(i)]
+
+
 def wnut(data: Path, name: str) -> Iterator[Record]:
     """WNUT17 (CC BY 4.0): wnut17train or emerging.dev; tokens joined with detokenised spacing."""
     words: list[str] = []

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from models.training.text import corpora
-from models.training.text.export import REPOSITORY
-from models.training.text.network import EMBEDDING
+from models.training.text.metrics import correlations
+from models.training.text.schema import EMBEDDING, REPOSITORY
 from models.training.text.session import Session, stack
 
 Floats = NDArray[np.float32]
@@ -92,14 +92,6 @@ def read(data: Path, session: Session, split: str) -> tuple[Floats, Floats]:
     _, rows = session.read([r.text for r in records])
     ratings = np.array([r.dimensions for r in records], np.float32)
     return stack(rows, "embedding"), ratings
-
-
-def correlations(predicted: Floats, ratings: Floats) -> dict[str, float]:
-    """Pearson's r of each dimension."""
-    return {
-        name: float(np.corrcoef(predicted[:, i], ratings[:, i])[0, 1])
-        for i, name in enumerate(NAMES)
-    }
 
 
 def config(figures: dict[str, float]) -> str:

@@ -9,21 +9,19 @@ import torch
 from torch import Tensor
 
 from models.training.text.corpora import POLARITIES, Record, Span
-from models.training.text.network import EMOTIONS, ENTITY_TYPES
+from models.training.text.schema import (
+    CLS,
+    EMOTIONS,
+    ENTITY_TYPES,
+    MAX_TOKENS,
+    NEUTRAL,
+    SEP,
+    polarity_of,
+)
 from models.training.text.templates import Made
 from services.text.tokens import Tokens
 
 IGNORE = -100
-MAX_TOKENS = 62
-CLS, SEP = 101, 102
-
-# Mean pleasantness of each GoEmotions label, in label order: our reading of the sentiment groups
-# that GoEmotions itself defines (positive, negative, ambiguous), graded by strength.
-PLEASANTNESS = np.array([
-    0.7, 0.5, -0.8, -0.55, 0.4, 0.4, -0.1, 0.05, 0.3, -0.6, -0.5, -0.75, -0.5, 0.8,
-    -0.6, 0.8, -0.85, 0.85, 0.9, -0.4, 0.5, 0.7, 0.0, 0.5, -0.5, -0.7, 0.05, 0.0,
-], dtype=np.float32)  # fmt: skip
-NEUTRAL = 27
 
 
 @dataclass(slots=True)
@@ -40,11 +38,6 @@ class Example:
     aspect_tags: list[int] | None = None
     aspect_polarity: list[int] | None = None
     entity_tags: list[int] | None = None
-
-
-def polarity_of(emotions: Sequence[int]) -> float:
-    """Pleasantness in [-1, 1] of a set of GoEmotions labels."""
-    return float(PLEASANTNESS[list(emotions)].mean())
 
 
 def subjectivity_of(emotions: Sequence[int], text: str, lexicon: dict[str, float]) -> float:

@@ -17,9 +17,9 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from models.training.text.network import AffectNet
+from models.training.text.schema import REPOSITORY
 from models.training.text.train import minilm_folder
 
-REPOSITORY = Path(__file__).parents[2] / "repository"
 OUTPUTS = (
     "emotions", "sentiment", "subjectivity", "sarcasm", "aspect_tags", "aspect_polarity",
     "entity_tags", "embedding",

@@ -8,19 +8,15 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from models.training.text.schema import (
+    ASPECT_POLARITIES,
+    ASPECT_TAGS,
+    EMOTIONS,
+    ENTITY_TAGS,
+    LEVELS,
+    WIDTH,
+)
 from services.text.tokens import CASES
-
-EMOTIONS = 28
-LEVELS = 5
-ENTITY_TYPES = (
-    "PERSON", "NORP", "FAC", "ORG", "GPE", "LOC", "PRODUCT", "EVENT", "WORK_OF_ART",
-    "DATE", "TIME", "MONEY", "PERCENT", "QUANTITY",
-)  # fmt: skip
-ENTITY_TAGS = 1 + 2 * len(ENTITY_TYPES)
-ASPECT_TAGS = 3
-ASPECT_POLARITIES = 3
-WIDTH = 384
-EMBEDDING = 3 * WIDTH
 
 
 class Layer(nn.Module):

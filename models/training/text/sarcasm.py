@@ -20,13 +20,14 @@ from torch.nn import functional as F
 
 from models.training.text import corpora
 from models.training.text.examples import Example, collate
+from models.training.text.metrics import tuned_f1
 from models.training.text.network import AffectNet
-from models.training.text.scores import f1_at_best, sarcasm_records, sigmoid
 from models.training.text.templates import Templates
-from models.training.text.train import held_out, minilm_folder
+from models.training.text.train import minilm_folder
+from services.text.model import sigmoid
 from services.text.tokens import TokenReader
 
-MADE, COMMENTS = 3000, 4000
+MADE, COMMENTS = 2000, 2500
 WEIGHTS = {"tweet": 1.0, "made": 0.5, "comment": 0.25}
 
 
@@ -56,7 +57,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, default=Path("build/text"))
     parser.add_argument("--name", default="main")
-    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--seed", type=int, default=7)
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -70,7 +71,7 @@ def main() -> None:
 
     texts: list[tuple[str, float, float]] = []
     for i, (record, rephrase) in enumerate(corpora.isarcasm(data)):
-        if not held_out(i):
+        if not corpora.held_out(i):
             texts.append((record.text, float(record.sarcasm or 0), WEIGHTS["tweet"]))
             if rephrase is not None:
                 texts.append((rephrase.text, 0.0, WEIGHTS["tweet"]))
@@ -82,9 +83,9 @@ def main() -> None:
     target = torch.tensor([label for _, label, _ in texts])
     weight = torch.tensor([w for _, _, w in texts])
 
-    held = sarcasm_records(data)
+    held = corpora.isarcasm_held_out(data)
     held_x = states(net, reader, [r.text for r in held])
-    held_y = np.array([r.sarcasm or 0 for r in held], np.float32)
+    held_y = np.array([[r.sarcasm or 0] for r in held], np.float32)
     head = [*net.sarcasm.parameters(), *net.sarcasm_pool.parameters()]
     optimizer = torch.optim.AdamW(head, lr=1e-3, weight_decay=0.05)
     total = args.epochs * (len(x) // 64)
@@ -105,8 +106,7 @@ def main() -> None:
         net.eval()
         with torch.inference_mode():
             score = sigmoid(net.sarcastic(*padded(held_x)).numpy())
-        f1, threshold = f1_at_best(score, held_y)
-        print(json.dumps({"epoch": epoch, "held_out_f1": round(f1, 4), "threshold": threshold}))
+        print(json.dumps({"epoch": epoch, "held_out_f1": tuned_f1(score[:, None], held_y)}))
     torch.save(net.state_dict(), args.work / args.name / "final.pt")
 
 

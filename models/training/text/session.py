@@ -5,14 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
-from numpy.typing import NDArray
 
-from models.training.text.examples import CLS, MAX_TOKENS, SEP
+from models.training.text.metrics import Floats, Rows
+from models.training.text.schema import CLS, MAX_TOKENS, SEP
 from services.text.model import BUCKETS
 from services.text.tokens import TokenReader, Tokens
-
-Floats = NDArray[np.float32]
-Rows = dict[int, dict[str, Floats]]
 
 
 class Session:

@@ -17,7 +17,6 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -79,7 +78,7 @@ class Source:
         self.mams = self._examples(mams, lexicon)
         sarcasm: list[Record] = []
         for i, (record, rephrase) in enumerate(corpora.isarcasm(data)):
-            if not held_out(i):
+            if not corpora.held_out(i):
                 sarcasm.append(replace(record, entities=silver[f"isarcasm-{i}"][1]))
                 if rephrase is not None:
                     sarcasm.append(rephrase)
@@ -128,11 +127,6 @@ class Source:
                 row = json.loads(line)
                 out[row["key"]] = (row["text"], tuple(Span(*span) for span in row["spans"]))
         return out
-
-
-def held_out(index: int) -> bool:
-    """Every seventh iSarcasmEval tweet (and its rephrasing) is for development."""
-    return index % 7 == 3
 
 
 def losses(out: dict[str, Tensor], batch: dict[str, Tensor], gamma: float) -> dict[str, Tensor]:
@@ -198,7 +192,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, default=Path("build/text"))
     parser.add_argument("--name", default="main")
-    parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--epochs", type=float, default=4.0)
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--rate", type=float, default=2e-4)
     parser.add_argument("--decay", type=float, default=0.9)
@@ -228,7 +222,7 @@ def main() -> None:
     )
     base = [group["lr"] for group in optimizer.param_groups]
     per_epoch = math.ceil(len(source.epoch(0, args.made)) / args.batch)
-    total = per_epoch * args.epochs
+    total = int(per_epoch * args.epochs)
     step, best = 0, 0.0
     checkpoint = folder / "checkpoint.pt"
     if checkpoint.exists():
@@ -240,7 +234,7 @@ def main() -> None:
     LOG.info("%d steps an epoch, %d in all, from step %d", per_epoch, total, step)
     began, seen, sums = time.monotonic(), 0, dict[str, float]()
 
-    for epoch in range(step // per_epoch, args.epochs):
+    for epoch in range(step // per_epoch, math.ceil(args.epochs)):
         shuffler = random.Random(f"{args.seed}-order-{epoch}")
         for i, rows in enumerate(batches(source.epoch(epoch, args.made), args.batch, shuffler)):
             if epoch * per_epoch + i < step:
@@ -294,9 +288,8 @@ def main() -> None:
                     checkpoint,
                 )
                 began += time.monotonic() - paused
-            if step == args.limit_steps:
+            if step in (total, args.limit_steps):
                 return
-    np.save(folder / "done.npy", np.array([step, best]))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,149 @@
+"""Quality measures, and the thresholds they need."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.training.text.corpora import POLARITIES, WNUT_TYPES, Record
+from models.training.text.schema import EMOTIONS, ENTITY_TYPES, MAX_TOKENS
+from services.text.model import spans
+from services.text.tokens import Tokens
+
+Floats = NDArray[np.float32]
+Rows = dict[int, dict[str, Floats]]
+"""Outputs by name of each text, by its index."""
+
+
+def truth_of(records: Sequence[Record]) -> Floats:
+    """Multi-hot emotion labels [N, 28]."""
+    truth = np.zeros((len(records), EMOTIONS), np.float32)
+    for i, record in enumerate(records):
+        truth[i, list(record.emotions or ())] = 1.0
+    return truth
+
+
+def f1(found: NDArray[np.bool_], truth: Floats) -> Floats:
+    """F1 of each label, [L]; 0 where a label is neither found nor there."""
+    hit = (found & (truth > 0)).sum(0)
+    return np.asarray(2 * hit / np.maximum(found.sum(0) + truth.sum(0), 1), np.float32)
+
+
+def best_thresholds(scores: Floats, truth: Floats) -> Floats:
+    """The threshold of each label with the highest F1, smoothed over its neighbours, [L]."""
+    grid = np.concatenate((np.linspace(0.02, 0.1, 9), np.linspace(0.12, 0.9, 40)))
+    table = np.stack([f1(scores >= t, truth) for t in grid])
+    padded = np.pad(table, ((1, 1), (0, 0)), mode="edge")
+    smooth = (padded[:-2] + padded[1:-1] + padded[2:]) / 3
+    return np.asarray(grid[smooth.argmax(0)], np.float32)
+
+
+def tuned_f1(scores: Floats, truth: Floats) -> float:
+    """Macro-F1 with thresholds tuned on these very scores: for comparing runs only."""
+    return float(f1(scores >= best_thresholds(scores, truth), truth).mean())
+
+
+def crossed_f1(scores: Floats, truth: Floats) -> tuple[float, float]:
+    """Macro- and micro-F1 with each half's thresholds tuned on the other half."""
+    even = np.arange(len(scores)) % 2 == 0
+    found = np.zeros(truth.shape, bool)
+    for part in (even, ~even):
+        found[part] = scores[part] >= best_thresholds(scores[~part], truth[~part])
+    micro = 2 * (found & (truth > 0)).sum() / max(found.sum() + truth.sum(), 1)
+    return float(f1(found, truth).mean()), float(micro)
+
+
+def ece(confidence: Floats, right: Floats, bins: int = 15) -> float:
+    """Expected calibration error over bins of equal width (Naeini et al. 2015)."""
+    place = np.minimum((confidence * bins).astype(int), bins - 1)
+    gaps = [
+        abs(confidence[place == b].mean() - right[place == b].mean()) * (place == b).mean()
+        for b in range(bins)
+        if (place == b).any()
+    ]
+    return float(sum(gaps))
+
+
+def correlations(predicted: Floats, ratings: Floats) -> dict[str, float]:
+    """Pearson's r of valence, arousal and dominance, [N, 3] against [N, 3]."""
+    return {
+        name: float(np.corrcoef(predicted[:, i], ratings[:, i])[0, 1])
+        for i, name in enumerate(("valence", "arousal", "dominance"))
+    }
+
+
+def aspect_polarities(
+    records: Sequence[Record], tokens: Sequence[Tokens], rows: Rows
+) -> tuple[Floats, NDArray[np.int64]]:
+    """Mean polarity logits [terms, 3] and true polarity [terms] of the gold aspect terms."""
+    logits, truth = [], []
+    for i, record in enumerate(records):
+        for span in record.aspects or ():
+            inside = [
+                j + 1
+                for j, (start, end) in enumerate(tokens[i].offsets[:MAX_TOKENS])
+                if start >= span.start and end <= span.end
+            ]
+            if inside:
+                logits.append(rows[i]["aspect_polarity"][inside].mean(0))
+                truth.append(POLARITIES.index(span.label))
+    return np.stack(logits), np.array(truth)
+
+
+def aspect_f1(records: Sequence[Record], tokens: Sequence[Tokens], rows: Rows) -> float:
+    """Exact-span F1 of aspect terms."""
+    gold = [{(s.start, s.end, "") for s in r.aspects or ()} for r in records]
+    return _span_f1(tokens, rows, "aspect_tags", gold, [""])
+
+
+def entity_f1(records: Sequence[Record], tokens: Sequence[Tokens], rows: Rows) -> float:
+    """Exact-span and type F1 on the types of WNUT17; place types count as one."""
+    gold = [{(s.start, s.end, s.label) for s in r.entities or ()} for r in records]
+    return _span_f1(tokens, rows, "entity_tags", gold, WNUT_NAMES)
+
+
+def entities_right(
+    records: Sequence[Record], tokens: Sequence[Tokens], rows: Rows
+) -> tuple[Floats, Floats]:
+    """Score of each entity found, and whether its span and type are right, on WNUT17's types."""
+    scores, right = [], []
+    for i, record in enumerate(records):
+        gold = {(s.start, s.end, s.label) for s in record.entities or ()}
+        for place, sure in _found(tokens[i], rows[i]["entity_tags"], WNUT_NAMES):
+            scores.append(sure)
+            right.append(float(place in gold))
+    return np.array(scores, np.float32), np.array(right, np.float32)
+
+
+WNUT_NAMES = [
+    "GPE" if name in {"LOC", "FAC"} else name if name in WNUT_TYPES.values() else ""
+    for name in ENTITY_TYPES
+]
+"""WNUT17's name of each of the model's entity types; "" where WNUT17 does not label it."""
+
+
+def _found(
+    tokens: Tokens, logits: Floats, names: Sequence[str]
+) -> list[tuple[tuple[int, int, str], float]]:
+    n = min(len(tokens), MAX_TOKENS)
+    return [
+        ((tokens.offsets[a][0], tokens.offsets[b - 1][1], names[kind]), sure)
+        for a, b, kind, sure in spans(logits[1 : n + 1], tokens.words[:n])
+        if names[kind] or len(names) == 1
+    ]
+
+
+def _span_f1(
+    tokens: Sequence[Tokens],
+    rows: Rows,
+    output: str,
+    gold: Sequence[set[tuple[int, int, str]]],
+    names: Sequence[str],
+) -> float:
+    hit = found_n = gold_n = 0
+    for i, wanted in enumerate(gold):
+        found = {place for place, _ in _found(tokens[i], rows[i][output], names)}
+        hit += len(found & wanted)
+        found_n += len(found)
+        gold_n += len(wanted)
+    return 2 * hit / max(found_n + gold_n, 1)
