@@ -73,7 +73,8 @@ def between(times_s: Samples, match: Samples, usable: Mask) -> Intervals:
     """
     length_ms = np.diff(times_s) * 1000
     possible = usable[1:] & usable[:-1] & _plausible(length_ms)
-    alike = match > min(_LEAST_MATCH, float(np.median(match)) - _LESS_MATCH)
+    usual = float(np.median(match)) if len(match) else 0.0
+    alike = match > min(_LEAST_MATCH, usual - _LESS_MATCH)
     normal = possible & alike[1:] & alike[:-1] & _near_median(length_ms, possible)
     joined = np.arange(len(length_ms)) > 0
     return Intervals(times_s[1:], length_ms, joined, possible, normal)

@@ -20,6 +20,7 @@ _RATES_HZ = {
     "respiration": (4.0, 4000.0),
     "temperature": (0.1, 4000.0),
 }
+_LARGEST = 1e12
 _WAVES = frozenset({"ecg", "ppg", "respiration"})
 _MOST_SATURATED = 0.2
 _SATURATED_RUN = 4
@@ -92,6 +93,14 @@ def _check_signal(name: str, signal: Signal, least_s: float, field: str) -> None
             f"{name} has {len(wrong)} samples that are no numbers, the first at {wrong[0]}.",
             reason="NaN or infinite samples",
             suggestion="Cut the recording there, or fill short gaps by interpolation.",
+            field=f"{field}.data",
+        )
+    largest = float(np.abs(signal.data).max())
+    if largest > _LARGEST:
+        raise errors.InvalidSignal(
+            f"{name} has a sample of {largest:.3g}, which no sensor gives.",
+            reason="Absurd samples",
+            suggestion="Cut the recording there, or send it in another unit.",
             field=f"{field}.data",
         )
     _check_rate(name, signal, field)

@@ -42,6 +42,7 @@ def without(values: Any, at: int, bad: float) -> Any:
 REFUSED: Mapping[str, tuple[dict[str, Signal], str, str]] = {
     "not a number": (ecg(data=without(ECG, 9, np.nan)), "NaN", "interpolation"),
     "infinite": (ecg(data=without(ECG, 9, np.inf)), "NaN", "interpolation"),
+    "absurd": (ecg(data=without(ECG, 9, 1e300)), "Absurd", "Cut"),
     "flat": (ecg(data=np.full(15360, 0.1)), "Flat", "contact"),
     "flat skin": (eda(data=np.full(240, 2.0)), "Flat", "contact"),
     "saturated": (ecg(data=np.clip(ECG, -0.05, 0.1)), "Saturated", "gain"),
