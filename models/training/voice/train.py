@@ -1,0 +1,101 @@
+"""Fits the emotion heads on pooled encoder features and writes them to the model repository.
+
+    python -m models.training.voice.train open
+    python -m models.training.voice.train research
+
+`open` learns from EmoDB, `research` from EmoDB and RAVDESS (CC BY-NC-SA 4.0: no commercial use).
+Needs the runtime environment and onnx. Features are cached, so a run that was stopped goes on
+where it was. DATA names the folder of the corpora.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from models.training.voice.corpora import Set, load
+from models.training.voice.heads import (
+    Head,
+    calibration_error,
+    cross_validated,
+    fit,
+    softmax,
+    temperature,
+)
+
+REPOSITORY = Path(__file__).parents[2] / "repository"
+LICENSES = {"open": "Apache-2.0", "research": "CC-BY-NC-SA-4.0"}
+CONFIG = """\
+name: "{name}"
+platform: "onnxruntime_onnx"
+max_batch_size: 64
+input [ {{ name: "features" data_type: TYPE_FP32 dims: [ {size} ] }} ]
+output [ {{ name: "logits" data_type: TYPE_FP32 dims: [ {classes} ] }} ]
+dynamic_batching {{ max_queue_delay_microseconds: 1000 }}
+parameters {{ key: "version" value {{ string_value: "1.0.0" }} }}
+parameters {{ key: "license" value {{ string_value: "{license}" }} }}
+parameters {{ key: "pack" value {{ string_value: "{pack}" }} }}
+parameters {{
+  key: "labels"
+  value {{ string_value: "{labels}" }}
+}}
+parameters {{ key: "temperature" value {{ string_value: "{temperature:.3f}" }} }}
+parameters {{ key: "calibration" value {{ string_value: "{calibration}" }} }}
+"""
+
+
+def save(head: Head, path: Path) -> None:
+    """Write the head as ONNX: features [B, 3072] to logits [B, classes]."""
+    size, classes = head.weights.shape
+    graph = helper.make_graph(
+        [helper.make_node("Gemm", ["features", "weights", "bias"], ["logits"])],
+        "voice_emotion",
+        [helper.make_tensor_value_info("features", TensorProto.FLOAT, ["batch", size])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", classes])],
+        [
+            numpy_helper.from_array(head.weights.astype(np.float32), "weights"),
+            numpy_helper.from_array(head.bias.astype(np.float32), "bias"),
+        ],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    onnx.checker.check_model(model)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    onnx.save(model, str(path))
+
+
+def train(pack: str, corpus: Set) -> None:
+    """Fit on every clip and variant; calibrate on logits of speakers the head has not heard."""
+    name = f"voice_emotion_{pack}"
+    logits = cross_validated(corpus)["plain"]
+    divisor = temperature(logits, corpus.labels)
+    error = calibration_error(softmax(logits / divisor), corpus.labels)
+    save(fit(*corpus.training(corpus.everyone)), REPOSITORY / name / "1" / "model.onnx")
+    text = CONFIG.format(
+        name=name,
+        size=corpus.features["plain"].shape[1],
+        classes=len(corpus.classes),
+        license=LICENSES[pack],
+        pack=pack,
+        labels=",".join(corpus.classes),
+        temperature=divisor,
+        calibration=f"{corpus.name}, leave one speaker out, ECE {error:.3f}",
+    )
+    (REPOSITORY / name / "config.pbtxt").write_text(text)
+    print(f"{name}: temperature {divisor:.3f}, ECE {error:.3f}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("pack", choices=tuple(LICENSES))
+    data = Path(os.environ.get("DATA", "../shared/data"))
+    pack = parser.parse_args().pack
+    train(pack, load(pack, data))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What was said, how, and which emotion the voice carries."""

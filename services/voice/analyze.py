@@ -1,0 +1,272 @@
+"""From a recording to what was said, how, and which emotion it carries."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.common import labels
+from services.common.errors import InvalidAudio
+from services.common.inference import Inference, ModelInfo
+from services.voice import activity, audio, languages, prosody, segmentation
+from services.voice.activity import Span, SpeechDetector, speech_spans
+from services.voice.audio import Recording
+from services.voice.emotion import EmotionReader
+from services.voice.features import SAMPLE_RATE_HZ, Samples
+from services.voice.options import Options
+from services.voice.prosody import Prosody
+from services.voice.segmentation import Piece
+from services.voice.transcription import Transcriber, Transcript
+
+#: Silence that ends an utterance.
+UTTERANCE_GAP_MS = 500
+#: Silence that counts as a pause (Goldman-Eisler's 250 ms keeps stop consonants out).
+PAUSE_MS = 250
+
+TRAINED_LANGUAGES = {"open": {"de": "German"}, "research": {"de": "German", "en": "English"}}
+"""Languages of the speech that the emotion head of each pack was trained on."""
+OTHER_LANGUAGE_TRUST = 0.7
+"""What the probabilities are worth in a language the head has not heard."""
+NOISY_TRUST = 0.7
+SHORT_TRUST = 0.7
+NOISY_DB = 6.0
+SHORT_MS = 1000
+NARROWBAND_HZ = 16_000
+CLIPPED_SHARE = 0.001
+
+_BLOCK = 60 * SAMPLE_RATE_HZ
+
+
+@dataclass(frozen=True)
+class Warning:
+    """What makes the result worth less: code in upper snake case, message for people."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Dimensions:
+    """Valence and arousal in [-1, 1], expected from the probabilities of the categories."""
+
+    valence: float
+    arousal: float
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A piece of the recording and its most probable emotion."""
+
+    piece: Piece
+    emotion: str
+    confidence: float
+    dimensions: Dimensions | None
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one track carries. emotions: probability by label, summing to 1; empty, as all that
+    follows from speech, where there is none."""
+
+    channel: int
+    speech_ms: int
+    emotions: dict[str, float]
+    dimensions: Dimensions | None
+    prosody: Prosody | None
+    transcript: Transcript | None
+    language: str | None
+    segments: tuple[Segment, ...]
+    warnings: tuple[Warning, ...]
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """findings: one a track, at least one with speech. warnings: of the recording as a whole.
+
+    start_ms: where the tracks begin in the recording; times in the findings count from there.
+    """
+
+    start_ms: int
+    duration_ms: int
+    findings: tuple[Finding, ...]
+    warnings: tuple[Warning, ...]
+    models: tuple[ModelInfo, ...]
+
+
+class VoiceAnalyzer:
+    """Analyses recordings with the models of one pack."""
+
+    def __init__(self, inference: Inference, transcriber: Transcriber, pack: str) -> None:
+        self._inference = inference
+        self._transcriber = transcriber
+        self._emotions = EmotionReader(inference, pack)
+        self._languages = TRAINED_LANGUAGES[pack]
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Names of the models that every analysis needs."""
+        return (activity.MODEL, *self._emotions.models)
+
+    async def analyze(self, data: bytes, options: Options) -> Analysis:
+        """Analyse the bytes of a recording.
+
+        Raises what audio.decode raises, and InvalidAudio where no track has speech.
+        """
+        recording = await asyncio.to_thread(audio.decode, data, options.selection)
+        findings = [
+            await self._analyze_track(samples, channel, options)
+            for samples, channel in zip(recording.tracks, recording.channels, strict=True)
+        ]
+        if not any(found.speech_ms for found in findings):
+            raise InvalidAudio(
+                "No speech found in the recording.",
+                reason="silence, noise or music",
+                suggestion="Send a recording in which someone speaks for half a second or more.",
+            )
+        return Analysis(
+            start_ms=options.selection.start_ms,
+            duration_ms=recording.duration_ms,
+            findings=tuple(findings),
+            warnings=_warnings_of_recording(recording),
+            models=tuple(map(self._inference.info, (*self.models[:1], *self._emotions.models))),
+        )
+
+    async def _analyze_track(self, samples: Samples, channel: int, options: Options) -> Finding:
+        chances = await self._speech_probabilities(samples)
+        speech = speech_spans(chances, samples.size, min_silence_ms=UTTERANCE_GAP_MS)
+        if not speech:
+            silent = Warning("NO_SPEECH", "No speech found in this channel.")
+            return Finding(channel, 0, {}, None, None, None, None, (), (silent,))
+        transcript = await self._transcribe(samples, speech, options)
+        words = transcript.words if transcript else ()
+        language = languages.tag_of(transcript.language, options.language) if transcript else None
+        kind, warnings = _kind_of_segments(options.segment_by, transcript)
+        pieces = segmentation.segment(kind, speech, words, options.window_ms, samples.size)
+        measured = None
+        if options.prosody:
+            count = len(words) if transcript else None
+            spoken = speech_spans(chances, samples.size, min_silence_ms=PAUSE_MS)
+            measured = await asyncio.to_thread(prosody.measure, samples, spoken, count)
+
+        trust, reasons = self._trust(samples, speech, language or options.language)
+        spans = list(dict.fromkeys([*speech, *(piece.span for piece in pieces)]))
+        logits = dict(zip(spans, await self._emotions.read(samples, spans), strict=True))
+        whole = np.average([logits[s] for s in speech], axis=0, weights=[s.samples for s in speech])
+        emotions = self._emotions.probabilities(whole, trust)
+        return Finding(
+            channel=channel,
+            speech_ms=round(sum(s.samples for s in speech) * 1000 / SAMPLE_RATE_HZ),
+            emotions=emotions,
+            dimensions=_dimensions(emotions) if options.dimensions else None,
+            prosody=measured,
+            transcript=transcript,
+            language=language,
+            segments=tuple(
+                self._segment(
+                    piece, self._emotions.probabilities(logits[piece.span], trust), options
+                )
+                for piece in pieces
+            ),
+            warnings=(*warnings, *reasons, *_warnings_of_language(transcript, options.language)),
+        )
+
+    async def _speech_probabilities(self, samples: Samples) -> NDArray[np.float32]:
+        detector = SpeechDetector(self._inference)
+        found = [
+            await detector.feed(
+                np.asarray(samples[start : start + _BLOCK]), last=start + _BLOCK >= samples.size
+            )
+            for start in range(0, samples.size, _BLOCK)
+        ]
+        return np.concatenate(found)
+
+    async def _transcribe(
+        self, samples: Samples, speech: Sequence[Span], options: Options
+    ) -> Transcript | None:
+        if not options.transcript:
+            return None
+        code = languages.whisper_code(options.language)
+        return await self._transcriber.transcribe(samples, speech, code)
+
+    def _segment(self, piece: Piece, emotions: dict[str, float], options: Options) -> Segment:
+        label = max(emotions, key=emotions.__getitem__)
+        dimensions = _dimensions(emotions) if options.dimensions else None
+        return Segment(piece, label, emotions[label], dimensions)
+
+    def _trust(
+        self, samples: Samples, speech: Sequence[Span], language: str
+    ) -> tuple[float, list[Warning]]:
+        """What the emotion of this speech is worth, and why it is worth less than it might be."""
+        trust = 1.0
+        reasons = []
+        known = " and ".join(self._languages.values())
+        if language.split("-")[0] not in self._languages:
+            trust *= OTHER_LANGUAGE_TRUST
+            heard = f'Speech is in "{language}"' if language else "The language is not known"
+            message = f"{heard}; emotions are less reliable outside {known}."
+            reasons.append(Warning("LANGUAGE_NOT_TRAINED", message))
+        if _noise_distance_db(samples, speech) < NOISY_DB:
+            trust *= NOISY_TRUST
+            reasons.append(Warning("NOISY", "The speech is hardly louder than the background."))
+        if sum(span.samples for span in speech) * 1000 < SHORT_MS * SAMPLE_RATE_HZ:
+            trust *= SHORT_TRUST
+            reasons.append(Warning("SHORT_SPEECH", "Less than a second of speech."))
+        return trust, reasons
+
+
+def _kind_of_segments(asked: str, transcript: Transcript | None) -> tuple[str, list[Warning]]:
+    if asked not in segmentation.SPOKEN_KINDS or (transcript and transcript.words):
+        return asked, []
+    message = "No words were recognised; segments are utterances instead."
+    return "utterance", [Warning("NO_WORDS", message)]
+
+
+def _dimensions(emotions: dict[str, float]) -> Dimensions:
+    return Dimensions(*labels.dimensions(emotions))
+
+
+def _noise_distance_db(samples: Samples, speech: Sequence[Span]) -> float:
+    """Level of speech above that of the rest, in dB; infinite where there is no rest."""
+    edges = [0, *(edge for span in speech for edge in (span.start, span.end)), samples.size]
+    between = list(zip(edges[::2], edges[1::2], strict=True))
+    rest = _power(samples, between)
+    spoken = _power(samples, [(span.start, span.end) for span in speech])
+    if rest <= 0 or spoken <= 0:
+        return float("inf")
+    return 10 * float(np.log10(spoken / rest))
+
+
+def _power(samples: Samples, stretches: Sequence[tuple[int, int]]) -> float:
+    """Mean square over stretches of at least 100 ms."""
+    energy, count = 0.0, 0
+    for start, end in stretches:
+        if end - start < SAMPLE_RATE_HZ // 10:
+            continue
+        part: NDArray[np.float32] = samples[start:end]
+        energy += float(np.dot(part, part))
+        count += end - start
+    return energy / count if count else 0.0
+
+
+def _warnings_of_language(transcript: Transcript | None, given: str) -> list[Warning]:
+    if transcript is None or transcript.heard is None:
+        return []
+    message = f'The recording sounds like "{transcript.heard}", not the "{given}" given.'
+    return [Warning("LANGUAGE_MISMATCH", message)]
+
+
+def _warnings_of_recording(recording: Recording) -> tuple[Warning, ...]:
+    found = []
+    if recording.truncated:
+        found.append(Warning("TRUNCATED", "The recording ends early; what came was analysed."))
+    if recording.clipped > CLIPPED_SHARE:
+        share = f"{recording.clipped:.1%}"
+        found.append(Warning("CLIPPED", f"{share} of the samples are at full scale: overdriven."))
+    if recording.rate_hz < NARROWBAND_HZ:
+        kilohertz = f"{recording.rate_hz / 1000:g} kHz"
+        found.append(Warning("NARROWBAND", f"Sampled at {kilohertz}; high tones are missing."))
+    return tuple(found)

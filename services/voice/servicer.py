@@ -1,0 +1,206 @@
+"""The voice service's contract."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable
+from typing import Any, Literal
+
+import grpc
+import structlog
+
+from affectmesh.v1 import types_pb2, voice_pb2, voice_pb2_grpc
+from services.common import errors, results
+from services.common.results import Stopwatch
+from services.common.server import Service
+from services.voice import audio, weights
+from services.voice.analyze import (
+    Analysis,
+    Dimensions,
+    Finding,
+    VoiceAnalyzer,
+    Warning,
+)
+from services.voice.audio import Selection
+from services.voice.options import Options
+from services.voice.prosody import Prosody
+from services.voice.transcription import Transcriber
+
+log = structlog.get_logger()
+
+_Switch = Literal["return_transcript", "return_prosody", "return_dimensions"]
+_Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class VoiceServicer(voice_pb2_grpc.VoiceServiceServicer):
+    """Answers for the voice analyzer."""
+
+    def __init__(self, analyzer: VoiceAnalyzer, service: Service) -> None:
+        self._analyzer = analyzer
+        self._media = service.media
+
+    async def AnalyzeVoice(
+        self, request: voice_pb2.AnalyzeVoiceRequest, context: _Context
+    ) -> voice_pb2.AnalyzeVoiceResponse:
+        watch = Stopwatch()
+        asked = _options(request.options)
+        data = await self._media.load(
+            kind="audio", url=request.audio_url, data=request.audio, limit_bytes=audio.MAX_BYTES
+        )
+        analysis = await self._analyzer.analyze(data, asked)
+        response = _response(analysis, asked)
+        response.MergeFrom(voice_pb2.AnalyzeVoiceResponse(**watch.head()))
+        return response
+
+    async def StreamVoice(
+        self, request_iterator: AsyncIterator[voice_pb2.StreamVoiceRequest], context: _Context
+    ) -> AsyncIterator[voice_pb2.StreamVoiceResponse]:
+        raise errors.NotBuilt(
+            "Live audio is part of the contract and not built in this version.",
+            suggestion="Send recordings to AnalyzeVoice.",
+        )
+        yield
+
+
+async def register(server: grpc.aio.Server, service: Service) -> str:
+    """Adds the voice service to a server."""
+    transcriber = Transcriber(service.settings.data_dir, service.settings.threads)
+    service.closers.append(transcriber.close)
+    try:
+        await transcriber.prepare()
+    except errors.Unavailable as error:
+        log.warning("no speech recognition", reason=error.message)
+    analyzer = VoiceAnalyzer(service.inference, transcriber, service.settings.voice_pack)
+    await service.inference.load(*analyzer.models)
+    servicer = VoiceServicer(analyzer, service)
+    voice_pb2_grpc.add_VoiceServiceServicer_to_server(servicer, server)
+    return str(voice_pb2.DESCRIPTOR.services_by_name["VoiceService"].full_name)
+
+
+def _options(asked: voice_pb2.VoiceOptions) -> Options:
+    given = Options()
+    return Options(
+        language=asked.language,
+        transcript=_chosen(asked, "return_transcript", given.transcript),
+        prosody=_chosen(asked, "return_prosody", given.prosody),
+        dimensions=_chosen(asked, "return_dimensions", given.dimensions),
+        segment_by=asked.segment_by or given.segment_by,
+        window_ms=asked.window_ms if asked.HasField("window_ms") else given.window_ms,
+        selection=_selection(asked),
+    )
+
+
+def _selection(asked: voice_pb2.VoiceOptions) -> Selection:
+    return Selection(
+        channel_mode=asked.channel_mode or Selection.channel_mode,
+        channels=tuple(asked.channels),
+        start_ms=asked.start_time_ms,
+        end_ms=asked.end_time_ms if asked.HasField("end_time_ms") else None,
+        encoding=asked.encoding,
+        rate_hz=asked.sample_rate_hz if asked.HasField("sample_rate_hz") else None,
+    )
+
+
+def _chosen(asked: voice_pb2.VoiceOptions, name: _Switch, otherwise: bool) -> bool:
+    return bool(getattr(asked, name)) if asked.HasField(name) else otherwise
+
+
+def _response(analysis: Analysis, asked: Options) -> voice_pb2.AnalyzeVoiceResponse:
+    """The fields of the first track that has speech, and every channel where they were split."""
+    first = next(found for found in analysis.findings if found.speech_ms)
+    split = asked.selection.channel_mode == "split"
+    return voice_pb2.AnalyzeVoiceResponse(
+        duration_ms=analysis.duration_ms,
+        language_detected=first.language,
+        transcript=first.transcript.text if first.transcript else None,
+        emotions=results.emotions(first.emotions),
+        dimensions=_dimensions(first.dimensions),
+        prosody=_prosody(first.prosody),
+        segments=_segments(first, analysis.start_ms),
+        words=_words(first, analysis.start_ms),
+        channels=[_channel(found, analysis.start_ms) for found in analysis.findings if split],
+        warnings=_warnings((*analysis.warnings, *first.warnings)),
+        provenance=_provenance(analysis, asked),
+    )
+
+
+def _channel(found: Finding, start_ms: int) -> voice_pb2.VoiceChannel:
+    return voice_pb2.VoiceChannel(
+        channel=found.channel,
+        speech_ms=found.speech_ms,
+        transcript=found.transcript.text if found.transcript else None,
+        emotions=results.emotions(found.emotions) if found.emotions else None,
+        dimensions=_dimensions(found.dimensions),
+        prosody=_prosody(found.prosody),
+        segments=_segments(found, start_ms),
+        words=_words(found, start_ms),
+        warnings=_warnings(found.warnings),
+    )
+
+
+def _dimensions(found: Dimensions | None) -> types_pb2.Dimensions | None:
+    if found is None:
+        return None
+    return types_pb2.Dimensions(valence=found.valence, arousal=found.arousal, derived=True)
+
+
+def _prosody(found: Prosody | None) -> voice_pb2.Prosody | None:
+    if found is None:
+        return None
+    return voice_pb2.Prosody(
+        pitch_mean_hz=_rounded(found.pitch_mean_hz),
+        pitch_range_hz=_rounded(found.pitch_range_hz),
+        pitch_std_hz=_rounded(found.pitch_std_hz),
+        intensity_db=_rounded(found.intensity_db),
+        speech_rate_wpm=_rounded(found.speech_rate_wpm),
+        pause_ratio=round(found.pause_ratio, 4),
+        hnr_db=_rounded(found.hnr_db),
+    )
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)
+
+
+def _segments(found: Finding, start_ms: int) -> list[voice_pb2.VoiceSegment]:
+    return [
+        voice_pb2.VoiceSegment(
+            start_ms=start_ms + segment.piece.span.start_ms,
+            end_ms=start_ms + segment.piece.span.end_ms,
+            text=segment.piece.text,
+            emotion=segment.emotion,
+            confidence=round(segment.confidence, 4),
+            dimensions=_dimensions(segment.dimensions),
+        )
+        for segment in found.segments
+    ]
+
+
+def _words(found: Finding, start_ms: int) -> list[voice_pb2.Word]:
+    return [
+        voice_pb2.Word(
+            text=word.text.strip(),
+            start_ms=start_ms + word.start_ms,
+            end_ms=start_ms + word.end_ms,
+            confidence=round(word.confidence, 4),
+        )
+        for word in (found.transcript.words if found.transcript else ())
+    ]
+
+
+def _warnings(found: Iterable[Warning]) -> list[types_pb2.Warning]:
+    return [types_pb2.Warning(code=one.code, message=one.message) for one in found]
+
+
+def _provenance(analysis: Analysis, asked: Options) -> list[types_pb2.Provenance]:
+    named = [results.provenance(model) for model in analysis.models]
+    if asked.transcript:
+        named.append(
+            types_pb2.Provenance(model=weights.NAME, version=weights.VERSION, digest=weights.SHA256)
+        )
+    if asked.prosody:
+        method = "transcript words" if asked.transcript else "syllable nuclei, 1.5 a word"
+        named += [
+            types_pb2.Provenance(model="pitch", version="autocorrelation (Boersma 1993)"),
+            types_pb2.Provenance(model="speech_rate", version=method),
+        ]
+    return named
