@@ -159,7 +159,7 @@ def _stress(subjects: list[Wearing]) -> Iterator[Row]:
     is best on the other subjects (leave one subject out). The baseline is the first five minutes
     of rest, which are then not scored.
     """
-    for relative, target in ((True, 0.875), (False, 0.827)):
+    for relative, target in ((True, 0.90), (False, 0.85)):
         scored = [_scores(subject, relative) for subject in subjects]
         fixed = [_balanced(score, stressed, 0.5) for score, stressed in scored]
         chosen = [
