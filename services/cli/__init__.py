@@ -3,6 +3,8 @@
 import asyncio
 import os
 import sys
+from importlib import import_module
+from importlib.util import find_spec
 
 import click
 
@@ -11,7 +13,21 @@ from services.common.server import read_settings
 from services.common.settings import SERVICES
 
 
-@click.group()
+class _Commands(click.Group):
+    """The commands below, and `admin`, which is read only when asked for: it brings the records."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        admin = ["admin"] if find_spec("services.cli.admin") else []
+        return sorted([*super().list_commands(ctx), *admin])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name != "admin" or not find_spec("services.cli.admin"):
+            return super().get_command(ctx, cmd_name)
+        admin: click.Command = import_module("services.cli.admin").admin
+        return admin
+
+
+@click.group(cls=_Commands)
 def main() -> None:
     """Self-hosted emotion AI: faces, voices, texts and heartbeats to calibrated emotions."""
 
