@@ -1,8 +1,8 @@
 """Action units of the Facial Action Coding System, read from MediaPipe's blendshapes.
 
 Each unit is the mean of the blendshapes that move the same muscles (Ekman, Friesen and Hager,
-FACS, 2002). Only units that told posed expressions apart are given; the rest are listed as
-unsupported.
+FACS, 2002). Units without a blendshape of their own, or whose blendshape hardly ever leaves 0, are
+listed as unsupported.
 """
 
 from collections.abc import Mapping, Sequence

@@ -17,7 +17,7 @@ import onnx
 import torch
 
 from models.training.face import data
-from models.training.face.calibration import fit
+from models.training.face.calibration import fit_temperature
 from models.training.face.network import SIZE, ExpressionNet, ServedNet
 from models.training.face.scores import accuracy, expected_calibration_error, recalls
 from models.training.face.train import logits_of
@@ -32,30 +32,21 @@ def main() -> None:
     torch.set_num_threads(1)
     net = ExpressionNet()
     net.load_state_dict(torch.load(arguments.weights, weights_only=True))
-    _, train_votes = data.load("train")
-    sampled = torch.from_numpy(data.class_sampling(train_votes)[1])
-    counts = np.bincount(train_votes.argmax(1), minlength=8)
-    natural = torch.from_numpy((counts / counts.sum()).astype(np.float32))
     images, votes = data.load("valid")
     truth = votes.argmax(1)
     logits = logits_of(net, images)
     first, second = data.halves(votes)
-    calibration = fit(logits[first], torch.from_numpy(truth[first]), natural, sampled)
-    probabilities = calibration.apply(logits[second], natural, sampled).numpy()
-    print(
-        json.dumps(
-            {
-                "temperature": round(calibration.temperature, 4),
-                "strength": round(calibration.strength, 4),
-                "accuracy": round(accuracy(probabilities, truth[second]), 4),
-                "balanced": round(
-                    float(np.mean(list(recalls(probabilities, truth[second]).values()))), 4
-                ),
-                "ece": round(expected_calibration_error(probabilities, truth[second]), 4),
-            }
-        )
-    )
-    served = ServedNet(net, calibration.temperature, calibration.bias(natural, sampled)).eval()
+    temperature = fit_temperature(logits[first], torch.from_numpy(truth[first]))
+    probabilities = torch.softmax(logits[second] / temperature, 1).numpy()
+    found = recalls(probabilities, truth[second])
+    row = {
+        "temperature": temperature,
+        "accuracy": accuracy(probabilities, truth[second]),
+        "balanced": float(np.mean(list(found.values()))),
+        "ece": expected_calibration_error(probabilities, truth[second]),
+    }
+    print(json.dumps({key: round(value, 4) for key, value in row.items()}))
+    served = ServedNet(net, temperature).eval()
     path = FOLDER / "1" / "model.onnx"
     path.parent.mkdir(parents=True, exist_ok=True)
     torch.onnx.export(

@@ -73,16 +73,15 @@ class ExpressionNet(nn.Module):
 class ServedNet(nn.Module):
     """What is exported: mean of the crop and its mirror image, then calibrated probabilities.
 
-    ``softmax(mean logits / temperature + bias)``; ``temperature`` and ``bias`` come from
-    :func:`models.training.face.calibration.fit`.
+    ``softmax(mean logits / temperature)``; the temperature comes from
+    :func:`models.training.face.calibration.fit_temperature`.
     """
 
-    def __init__(self, net: ExpressionNet, temperature: float, bias: Tensor) -> None:
+    def __init__(self, net: ExpressionNet, temperature: float) -> None:
         super().__init__()
         self.net = net
         self.temperature = temperature
-        self.register_buffer("bias", bias)
 
     def forward(self, x: Tensor) -> Tensor:
         logits = (self.net(x) + self.net(x.flip(3))) / 2
-        return F.softmax(logits / self.temperature + self.bias, dim=1)
+        return F.softmax(logits / self.temperature, dim=1)

@@ -1,6 +1,6 @@
 """Train the expression net on FER+ soft votes.
 
-    python -m models.training.face.train --out RUN [--epochs 28]
+    python -m models.training.face.train --out RUN [--epochs 22]
 
 Resumable: a run that was stopped goes on from the last whole epoch. One thread, bfloat16 where the
 processor has it. ``RUN/last.pt`` holds everything, ``RUN/ema.pt`` the averaged weights that
@@ -36,7 +36,7 @@ EMA_DECAY = 0.998
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--epochs", type=int, default=28)
+    parser.add_argument("--epochs", type=int, default=22)
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
