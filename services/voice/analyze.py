@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +31,7 @@ PAUSE_MS = 250
 
 TRAINED_LANGUAGES = {"open": {"de": "German"}, "research": {"de": "German", "en": "English"}}
 """Languages of the speech that the emotion head of each pack was trained on."""
-OTHER_LANGUAGE_TRUST = 0.7
+OTHER_LANGUAGE_TRUST = 0.5
 """What the probabilities are worth in a language the head has not heard."""
 NOISY_TRUST = 0.7
 SHORT_TRUST = 0.7
@@ -38,6 +40,10 @@ SHORT_MS = 1000
 NARROWBAND_HZ = 16_000
 CLIPPED_SHARE = 0.001
 
+T = TypeVar("T")
+
+#: Few, since each thread keeps memory of its own for large arrays.
+_THREADS = 2
 _BLOCK = 60 * SAMPLE_RATE_HZ
 
 
@@ -103,7 +109,8 @@ class VoiceAnalyzer:
     def __init__(self, inference: Inference, transcriber: Transcriber, pack: str) -> None:
         self._inference = inference
         self._transcriber = transcriber
-        self._emotions = EmotionReader(inference, pack)
+        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="voice")
+        self._emotions = EmotionReader(inference, pack, self._pool)
         self._languages = TRAINED_LANGUAGES[pack]
 
     @property
@@ -116,7 +123,7 @@ class VoiceAnalyzer:
 
         Raises what audio.decode raises, and InvalidAudio where no track has speech.
         """
-        recording = await asyncio.to_thread(audio.decode, data, options.selection)
+        recording = await self._on_thread(audio.decode, data, options.selection)
         findings = [
             await self._analyze_track(samples, channel, options)
             for samples, channel in zip(recording.tracks, recording.channels, strict=True)
@@ -150,7 +157,7 @@ class VoiceAnalyzer:
         if options.prosody:
             count = len(words) if transcript else None
             spoken = speech_spans(chances, samples.size, min_silence_ms=PAUSE_MS)
-            measured = await asyncio.to_thread(prosody.measure, samples, spoken, count)
+            measured = await self._on_thread(prosody.measure, samples, spoken, count)
 
         trust, reasons = self._trust(samples, speech, language or options.language)
         spans = list(dict.fromkeys([*speech, *(piece.span for piece in pieces)]))
@@ -173,6 +180,14 @@ class VoiceAnalyzer:
             ),
             warnings=(*warnings, *reasons, *_warnings_of_language(transcript, options.language)),
         )
+
+    async def close(self) -> None:
+        """Ends its threads."""
+        self._pool.shutdown(cancel_futures=True)
+
+    async def _on_thread(self, work: Callable[..., T], *arguments: Any) -> T:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._pool, work, *arguments)
 
     async def _speech_probabilities(self, samples: Samples) -> NDArray[np.float32]:
         detector = SpeechDetector(self._inference)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from concurrent.futures import Executor
 from functools import cached_property
 from itertools import pairwise
 
@@ -23,7 +24,7 @@ LONGEST = BUCKETS[-1] * HOP
 #: The shortest stretch read alone; shorter ones are read with what surrounds them.
 SHORTEST = round(1.5 * SAMPLE_RATE_HZ)
 _DYNAMIC_RANGE = 8.0
-_AT_ONCE = 8
+_AT_ONCE = 4
 
 
 def encoder_input(samples: Samples) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
@@ -46,8 +47,9 @@ def encoder_input(samples: Samples) -> tuple[NDArray[np.float32], NDArray[np.int
 class EmotionReader:
     """Reads emotions from speech with the head of one pack, "open" or "research"."""
 
-    def __init__(self, inference: Inference, pack: str) -> None:
+    def __init__(self, inference: Inference, pack: str, pool: Executor) -> None:
         self._inference = inference
+        self._pool = pool
         self._head = f"voice_emotion_{pack}"
 
     @property
@@ -70,11 +72,12 @@ class EmotionReader:
         with what surrounds them, as one word alone tells little.
         """
         limit = asyncio.Semaphore(_AT_ONCE)
+        loop = asyncio.get_running_loop()
 
         async def read_window(window: Span) -> Floats:
             async with limit:
                 part = samples[window.start : window.end]
-                mel, frames = await asyncio.to_thread(encoder_input, part)
+                mel, frames = await loop.run_in_executor(self._pool, encoder_input, part)
                 encoded = await self._inference.infer(ENCODER, {"mel": mel, "frames": frames})
                 features = {"features": encoded["features"]}
                 logits = (await self._inference.infer(self._head, features))["logits"]

@@ -26,7 +26,7 @@ _FFT = 2048
 _SHORTEST_LAG, _LONGEST_LAG = int(SAMPLE_RATE_HZ / HIGHEST_HZ), int(SAMPLE_RATE_HZ / LOWEST_HZ)
 _CANDIDATES = 5
 _SILENCE, _VOICING, _OCTAVE, _JUMP, _SWITCH = 0.03, 0.45, 0.01, 0.35, 0.14
-_PIECE = 20 * SAMPLE_RATE_HZ
+_PIECE = 5 * SAMPLE_RATE_HZ
 _LEAST_VOICED = 5
 
 
@@ -88,7 +88,7 @@ def pitch_track(samples: Samples) -> tuple[Floats, Floats]:
     periods divided by that of the window, then the cheapest path through five candidates.
     """
     padded = np.pad(samples, _WINDOW // 2)
-    frames = np.lib.stride_tricks.sliding_window_view(padded, _WINDOW)[::HOP].astype(np.float64)
+    frames = np.lib.stride_tricks.sliding_window_view(padded, _WINDOW)[::HOP].astype(np.float32)
     frames = frames - frames.mean(axis=1, keepdims=True)
     peak = np.abs(frames).max(axis=1)
     loudness = peak / max(float(peak.max()), 1e-9)

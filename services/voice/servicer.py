@@ -70,6 +70,7 @@ async def register(server: grpc.aio.Server, service: Service) -> str:
     except errors.Unavailable as error:
         log.warning("no speech recognition", reason=error.message)
     analyzer = VoiceAnalyzer(service.inference, transcriber, service.settings.voice_pack)
+    service.closers.append(analyzer.close)
     await service.inference.load(*analyzer.models)
     servicer = VoiceServicer(analyzer, service)
     voice_pb2_grpc.add_VoiceServiceServicer_to_server(servicer, server)

@@ -25,7 +25,7 @@ _LONGEST = 28 * SAMPLE_RATE_HZ
 _LONGEST_GAP = 2 * SAMPLE_RATE_HZ
 #: Probability from which the language heard contradicts the one given.
 _SURE = 0.9
-_BEAM = 5
+_BEAM = 2
 _WRITTEN_TOGETHER = frozenset(("bo", "ja", "km", "lo", "my", "th", "zh"))
 #: Tried in turn while a result is repetitive (zlib ratio) or doubtful (mean log probability).
 _TEMPERATURES = (0.0, 0.4)

@@ -26,7 +26,8 @@ async def transcriber() -> AsyncIterator[Transcriber]:
 
 
 @pytest.fixture(scope="session")
-async def analyzer(inference: Inference, transcriber: Transcriber) -> VoiceAnalyzer:
+async def analyzer(inference: Inference, transcriber: Transcriber) -> AsyncIterator[VoiceAnalyzer]:
     found = VoiceAnalyzer(inference, transcriber, "open")
     await inference.load(*found.models)
-    return found
+    yield found
+    await found.close()

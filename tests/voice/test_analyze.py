@@ -81,6 +81,7 @@ async def test_without_transcript_no_recogniser_is_loaded(inference: Inference) 
     assert found.transcript is None
     assert found.language is None
     assert [segment.piece.text for segment in found.segments] == [""]
+    await analyzer.close()
     await unused.close()
 
 

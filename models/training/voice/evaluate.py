@@ -126,6 +126,7 @@ async def word_error_rate() -> float:
         said = text.split()
         wrong += edits(said, plain(transcript.text if transcript else ""))
         count += len(said)
+    await analyzer.close()
     await transcriber.close()
     await inference.close()
     return wrong / count
