@@ -23,8 +23,10 @@ MAX_CHANNELS = 8
 MIN_MS = 200
 ENCODINGS = {"LINEAR16": "PCM_16", "MULAW": "ULAW", "ALAW": "ALAW"}
 RATES_HZ = (8000, 48000)
+"""Lowest and highest sample rate of headerless audio."""
 
 _READABLE = "WAV, FLAC, MP3, Ogg, Opus, AIFF, M4A, AAC, AMR or WebM"
+_READABLE_HZ = (4000, 384_000)
 _BLOCK_S = 1
 #: Tracks longer than this go to an unnamed temporary file, so that memory stays bounded.
 _IN_MEMORY = 10 * 60 * SAMPLE_RATE_HZ
@@ -98,6 +100,12 @@ def decode(data: bytes, selection: Selection) -> Recording:
         raise InvalidAudio(
             f"The recording has {source.channels} channels.",
             suggestion=f"Send 1 to {MAX_CHANNELS} channels.",
+        )
+    low, high = _READABLE_HZ
+    if not low <= source.rate_hz <= high:
+        raise InvalidAudio(
+            f"The recording has {source.rate_hz} samples a second.",
+            suggestion=f"Send {low} to {high} Hz; 16000 is enough.",
         )
     _refuse_length(source.duration_s, selection)
     chosen = _chosen_channels(source.channels, selection)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from services.voice.activity import Span
 from services.voice.features import SAMPLE_RATE_HZ
@@ -34,7 +36,7 @@ def segment(
     """Return the pieces in order.
 
     kind is one of KINDS; speech are the utterances; total the length in samples. A word belongs
-    to the piece its middle lies in, or to the nearest utterance. Windows without speech are left
+    to the piece its middle lies in or is nearest to. Windows without speech are left
     out.
     """
     if kind == "word":
@@ -43,10 +45,10 @@ def segment(
         return [Piece(_span(group, total), _text(group)) for group in sentences(words)]
     spans = list(speech) if kind == "utterance" else _fixed_windows(speech, window_ms, total)
     said: list[list[Word]] = [[] for _ in spans]
+    halfway = [(before.end + after.start) // 2 for before, after in pairwise(spans)]
     for word in words:
         middle = (word.start_ms + word.end_ms) * SAMPLE_RATE_HZ // 2000
-        distances = [max(span.start - middle, middle - span.end, 0) for span in spans]
-        said[distances.index(min(distances))].append(word)
+        said[bisect_right(halfway, middle)].append(word)
     return [Piece(span, _text(group)) for span, group in zip(spans, said, strict=True)]
 
 

@@ -175,6 +175,19 @@ def test_a_file_without_samples_is_invalid() -> None:
         decode(encoded(np.zeros(0, np.float32)), WHOLE)
 
 
+@pytest.mark.parametrize("rate_hz", [1, 2_000_000_000])
+def test_an_absurd_rate_is_invalid(rate_hz: int) -> None:
+    data = bytearray(encoded(speech()))
+    data[24:28] = rate_hz.to_bytes(4, "little")
+    with pytest.raises(InvalidAudio, match="samples a second"):
+        decode(bytes(data), WHOLE)
+
+
+def test_nine_channels_are_too_many() -> None:
+    with pytest.raises(InvalidAudio, match="9 channels"):
+        decode(encoded(np.column_stack([speech()] * 9)), WHOLE)
+
+
 def test_50_ms_are_too_short() -> None:
     with pytest.raises(InvalidAudio, match="50 ms") as caught:
         decode(encoded(speech()[:800]), WHOLE)
