@@ -2,6 +2,7 @@
 
 import io
 import struct
+import warnings
 import zlib
 
 import cv2
@@ -20,6 +21,7 @@ MIN_SIDE = 16
 BACKDROP = (255, 255, 255)
 
 Image.MAX_IMAGE_PIXELS = None  # decode() has its own limit, checked before any pixel is decoded
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")  # of damaged metadata
 
 
 def decode(data: bytes) -> Pixels:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -165,6 +166,12 @@ class EncodedVideo:
                     reason="No video stream",
                     suggestion="Send a file with pictures; for sound alone use voice analysis.",
                 )
+            if stream.codec_context is None:
+                raise InvalidVideo(
+                    "The codec of the video is not known.",
+                    reason="Unknown codec",
+                    suggestion="Send H.264, H.265, VP8, VP9, AV1, MPEG-4 or another common codec.",
+                )
             self._check(container, stream)
             yield from self._decode(container, stream)
 
@@ -197,7 +204,8 @@ class EncodedVideo:
         origin_ms = float((stream.start_time or 0) * (stream.time_base or 0)) * 1000
         interval_ms = 1000 / float(stream.average_rate or DEFAULT_FRAME_RATE)
         if self._span.start_ms and container.duration is not None:
-            container.seek(round((origin_ms + self._span.start_ms) * 1000))
+            with suppress(av.FFmpegError):  # without an index the frames before are decoded too
+                container.seek(round((origin_ms + self._span.start_ms) * 1000))
         time_ms, analysed = -interval_ms, 0
         frames = container.decode(stream)
         while True:

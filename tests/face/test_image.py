@@ -1,5 +1,7 @@
 """Every kind of image decodes upright; every bad one is refused with what to do."""
 
+from contextlib import suppress
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -101,6 +103,19 @@ def test_refuses_a_truncated_file(portrait: Pixels, kind: str) -> None:
     with pytest.raises(InvalidImage) as raised:
         decode(data[: len(data) // 2])
     assert "suggestion" in raised.value.details
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF"])
+def test_damage_never_shows_as_anything_but_a_refusal(portrait: Pixels, kind: str) -> None:
+    rng = np.random.default_rng(4)
+    whole = encoded(portrait[40:200, 120:300], kind)
+    for _ in range(60):
+        damaged = bytearray(whole)
+        for place in rng.integers(0, rng.choice([64, 600, len(whole)]), 6):
+            damaged[place % len(whole)] = int(rng.integers(256))
+        with suppress(InvalidImage):
+            assert decode(bytes(damaged)).ndim == 3
 
 
 def test_reads_as_many_pixels_as_it_says() -> None:

@@ -1,6 +1,7 @@
 """Videos of every kind are followed; every bad one is refused with what to do."""
 
 import tracemalloc
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -148,6 +149,23 @@ def test_refuses_what_is_no_video(data: bytes, reason: str) -> None:
         read(data)
     assert raised.value.details["reason"].startswith(reason)
     assert raised.value.details["suggestion"]
+
+
+def test_refuses_a_codec_nobody_knows(clip: bytes) -> None:
+    with pytest.raises(InvalidVideo) as raised:
+        read(clip.replace(b"avc1", b"zzzz"))
+    assert raised.value.details["suggestion"]
+
+
+def test_damage_never_shows_as_anything_but_a_refusal(clip: bytes) -> None:
+    rng = np.random.default_rng(5)
+    for _ in range(60):
+        damaged = bytearray(clip)
+        for place in rng.integers(0, len(clip), 8):
+            damaged[place] = int(rng.integers(256))
+        with suppress(InvalidVideo):
+            video, samples = read(bytes(damaged), Span(sample_rate=10, start_ms=400))
+            assert video.frame_count >= len(samples) > 0
 
 
 def test_refuses_a_file_cut_before_its_index(clip: bytes) -> None:
