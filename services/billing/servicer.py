@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping
+from contextlib import suppress
+from functools import wraps
 from typing import Any
 
 import grpc
@@ -35,6 +37,31 @@ _READS = ("emotion:read",)
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
+Method = Callable[["BillingServicer", Any, Context], Coroutine[Any, Any, Any]]
+
+
+def _uninterrupted(servicer: type[BillingServicer]) -> type[BillingServicer]:
+    """Lets every method run to its end though its caller goes away: a transaction that is cut off
+    would leave its lock on the database."""
+    for name, method in list(vars(servicer).items()):
+        if name[:1].isupper():
+            setattr(servicer, name, _shielded(method))
+    return servicer
+
+
+def _shielded(method: Method) -> Method:
+    @wraps(method)
+    async def run(self: BillingServicer, request: Any, context: Context) -> Any:
+        task = asyncio.create_task(method(self, request, context))
+        self._running.add(task)
+        task.add_done_callback(self._end)
+        await asyncio.wait((task,))
+        return task.result()
+
+    return run
+
+
+@_uninterrupted
 class BillingServicer(billing_pb2_grpc.BillingServiceServicer):
     """Contract in, contract out."""
 
@@ -47,6 +74,8 @@ class BillingServicer(billing_pb2_grpc.BillingServiceServicer):
         self._keys = ApiKeys(database, self._audit, vault, fields.now_ms)
         self._oauth = OAuth(database, self._audit, vault, fields.now_ms)
         self._ledger = Ledger(database, self._audit, fields.now_ms)
+        self._stopping = asyncio.Event()
+        self._running: set[asyncio.Task[Any]] = set()
         self._writer = asyncio.create_task(self._write_last_used())
 
     @classmethod
@@ -61,9 +90,9 @@ class BillingServicer(billing_pb2_grpc.BillingServiceServicer):
 
     async def close(self) -> None:
         """Writes what is gathered and closes the database."""
-        self._writer.cancel()
-        await asyncio.gather(self._writer, return_exceptions=True)
-        await self._keys.write_last_used()
+        await asyncio.gather(*self._running, return_exceptions=True)
+        self._stopping.set()
+        await self._writer
         await self._announcements.close()
         await self._database.close()
 
@@ -403,9 +432,15 @@ class BillingServicer(billing_pb2_grpc.BillingServiceServicer):
             await self._keys.ensure_bootstrap(connection, org_id, secret)
 
     async def _write_last_used(self) -> None:
-        while True:
-            await asyncio.sleep(_LAST_USED_EVERY_S)
+        while not self._stopping.is_set():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), _LAST_USED_EVERY_S)
             await self._keys.write_last_used()
+
+    def _end(self, task: asyncio.Task[Any]) -> None:
+        self._running.discard(task)
+        if not task.cancelled():
+            task.exception()
 
 
 _BOOTSTRAP_LOCK = 7_204_110_320

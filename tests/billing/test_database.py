@@ -82,3 +82,21 @@ async def test_a_postgresql_that_dies_and_comes_back_needs_no_restart(
         assert await billing.record(entry("r1", 1), entry("r2", 1)) == 1
         usage = await billing.call("GetUsage", pb.GetUsageRequest(org_id=1))
         assert usage.total_analyses == 2
+
+
+async def test_callers_that_go_away_leave_the_records_whole_and_free(
+    tmp_path: Path, database_url: str
+) -> None:
+    async with installation(tmp_path, database_url) as billing:
+        org_id = (await billing.organization()).org_id
+        for round_ in range(40):
+            entries = [entry(f"r{round_}-{i}", org_id) for i in range(200)]
+            leaving = asyncio.create_task(billing.record(*entries))
+            await asyncio.sleep(0.0005 * round_)
+            leaving.cancel()
+            await asyncio.gather(leaving, return_exceptions=True)
+            started = asyncio.get_running_loop().time()
+            await billing.record(*entries)
+            assert asyncio.get_running_loop().time() - started < 3
+        usage = await billing.call("GetUsage", pb.GetUsageRequest(org_id=org_id))
+        assert usage.total_analyses == 40 * 200

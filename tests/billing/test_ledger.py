@@ -16,7 +16,6 @@ from services.billing import prices
 from services.billing.audit import Audit
 from services.billing.database import Database
 from services.billing.ledger import Entry, Ledger
-from services.billing.tables import usage_entries
 from services.common import errors
 from tests.billing.installation import Installation, entry, installation
 
@@ -226,34 +225,22 @@ async def test_a_quote_is_what_the_invoice_will_say(billing: Installation) -> No
 
 
 @pytest.mark.slow
-async def test_a_month_of_a_million_entries_is_summed_up_at_once(
-    tmp_path: Path, database_url: str
-) -> None:
-    """The target is 50 ms on SQLite; the figure is printed, and bounded generously here."""
-    async with installation(tmp_path, database_url) as billing:
+async def test_a_month_of_a_million_entries_is_summed_up(tmp_path: Path) -> None:
+    """Prints the time of it; the target is 50 ms."""
+    url = f"sqlite+aiosqlite:///{tmp_path / 'affectmesh.db'}"
+    async with installation(tmp_path, url) as billing:
         org_id = (await billing.organization()).org_id
-        database = billing.servicer._database
-        ledger = billing.servicer._ledger
         start = datetime.now(UTC).replace(day=1, hour=0, minute=0)
         for batch in range(1000):
-            moment = int((start + timedelta(minutes=batch)).timestamp() * 1000)
-            rows = [
-                Entry(f"r{batch}-{i}", org_id, "key", "video.basic", Decimal("0.1"), False, moment)
-                for i in range(1000)
-            ]
-            await ledger.record(rows)
+            time_ = stamp(start + timedelta(minutes=batch))
+            await billing.record(
+                *(entry(f"r{batch}-{i}", org_id, quantity="0.1", time=time_) for i in range(1000))
+            )
         timings = []
-        for _ in range(20):
+        for _ in range(21):
             started = time.perf_counter()
             found = await usage(billing, org_id)
             timings.append((time.perf_counter() - started) * 1000)
-        assert found.total_analyses == 1_000_000
-        assert found.total_usd == "25000.00"
-        async with database.read() as connection:
-            stored = (
-                await connection.execute(
-                    usage_entries.select().with_only_columns(usage_entries.c.entry_id).limit(1)
-                )
-            ).all()
-        assert stored
-        print(f"month of 1,000,000 entries: {sorted(timings)[10]:.1f} ms (median over gRPC)")
+    assert found.total_analyses == 1_000_000
+    assert found.total_usd == "25000.00"
+    print(f"month of 1,000,000 entries: {sorted(timings)[10]:.1f} ms, median over gRPC")
