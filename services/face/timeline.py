@@ -2,7 +2,8 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,20 +63,20 @@ async def follow(
     states: defaultdict[int, EmotionState] = defaultdict(EmotionState)
     moments: list[Moment] = []
     transitions, most, smallest = 0, 0, 0.0
-    samples = footage.samples()
-    while (sample := await asyncio.to_thread(_next, samples)) is not None:
-        full = len(moments) % FULL_SEARCH_EVERY == 0
-        near = None if full else tracker.expected(sample.timestamp_ms)
-        frame = await analyzer.frame(sample.pixels, options, near)
-        ids = tracker.update([f.corners for f in frame.faces], frame.crops, sample.timestamp_ms)
-        if not track_faces:
-            ids = list(range(len(frame.faces)))
-        faces = list(zip(ids, frame.faces, strict=True))
-        for number, face in faces if track_faces else faces[:1]:
-            changed = states[number].update(face.emotions, sample.timestamp_ms)
-            transitions += changed is not None
-        moments.append(Moment(sample.timestamp_ms, faces))
-        most, smallest = max(most, len(faces)), max(smallest, frame.smallest)
+    async with aclosing(_ahead(footage.samples())) as samples:
+        async for sample in samples:
+            full = len(moments) % FULL_SEARCH_EVERY == 0
+            near = None if full else tracker.expected(sample.timestamp_ms)
+            frame = await analyzer.frame(sample.pixels, options, near)
+            ids = tracker.update([f.corners for f in frame.faces], frame.crops, sample.timestamp_ms)
+            if not track_faces:
+                ids = list(range(len(frame.faces)))
+            faces = list(zip(ids, frame.faces, strict=True))
+            for number, face in faces if track_faces else faces[:1]:
+                changed = states[number].update(face.emotions, sample.timestamp_ms)
+                transitions += changed is not None
+            moments.append(Moment(sample.timestamp_ms, faces))
+            most, smallest = max(most, len(faces)), max(smallest, frame.smallest)
     count = tracker.count if track_faces else most
     return VideoAnalysis(
         footage.duration_ms,
@@ -86,8 +87,15 @@ async def follow(
     )
 
 
-def _next(samples: Iterator[Sample]) -> Sample | None:
-    return next(samples, None)
+async def _ahead(samples: Iterator[Sample]) -> AsyncGenerator[Sample, None]:
+    """The samples, each decoded in a thread while the one before it is analysed."""
+    coming = asyncio.create_task(asyncio.to_thread(next, samples, None))
+    try:
+        while (sample := await coming) is not None:
+            coming = asyncio.create_task(asyncio.to_thread(next, samples, None))
+            yield sample
+    finally:
+        coming.cancel()
 
 
 def _summarise(moments: list[Moment], transitions: int, count: int) -> Summary:
