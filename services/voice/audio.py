@@ -260,7 +260,7 @@ class _Container:
     def __init__(self, data: bytes, kind: str) -> None:
         self.ended_early = False
         try:
-            self._container = av.open(io.BytesIO(data), "r", format=kind)
+            self._container = av.open(io.BytesIO(data), "r", format=kind, metadata_errors="ignore")
             streams = self._container.streams.audio
         except av.error.FFmpegError:
             raise _unreadable() from None
@@ -269,6 +269,8 @@ class _Container:
                 "The file has no sound.", suggestion="Send a file with an audio track."
             )
         self._stream = streams[0]
+        if self._stream.codec_context is None:
+            raise _unreadable()
         self.rate_hz = int(self._stream.rate or 0)
         self.channels = int(self._stream.channels or 0)
         if not self.rate_hz:
@@ -291,7 +293,7 @@ class _Container:
                 if count > self.rate_hz * _BLOCK_S:
                     yield np.concatenate(waiting)
                     waiting, count = [], 0
-        except av.error.FFmpegError:
+        except (av.error.FFmpegError, ValueError):
             self.ended_early = True
         if waiting:
             yield np.concatenate(waiting)

@@ -157,6 +157,17 @@ def test_a_truncated_mp4_is_invalid() -> None:
         decode(data[: len(data) // 2], WHOLE)
 
 
+def test_damaged_names_inside_a_file_do_no_harm() -> None:
+    data = contained(speech(), "mp4", "aac", 16_000).replace(b"isom", b"is\xffm")
+    assert abs(decode(data, WHOLE).duration_ms - 2990) < 150
+
+
+def test_an_unknown_codec_is_invalid() -> None:
+    data = contained(speech(), "webm", "libopus", 48_000).replace(b"A_OPUS", b"A_NONE")
+    with pytest.raises(InvalidAudio):
+        decode(data, WHOLE)
+
+
 def test_a_playlist_opens_nothing() -> None:
     with pytest.raises(UnsupportedMedia):
         decode(b"#EXTM3U\n#EXTINF:5,\nfile:///etc/passwd\n", WHOLE)
