@@ -3,8 +3,6 @@
 import asyncio
 import os
 import sys
-from importlib import import_module
-from importlib.util import find_spec
 
 import click
 
@@ -14,16 +12,16 @@ from services.common.settings import SERVICES
 
 
 class _Commands(click.Group):
-    """The commands below, and `admin`, which is read only when asked for: it brings the records."""
+    """The commands below, and `admin`, which is imported only when asked for."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        admin = ["admin"] if find_spec("services.cli.admin") else []
-        return sorted([*super().list_commands(ctx), *admin])
+        return sorted([*super().list_commands(ctx), "admin"])
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name != "admin" or not find_spec("services.cli.admin"):
+        if cmd_name != "admin":
             return super().get_command(ctx, cmd_name)
-        admin: click.Command = import_module("services.cli.admin").admin
+        from services.cli.admin import admin
+
         return admin
 
 
@@ -53,7 +51,7 @@ def up() -> None:
 
 @main.command()
 def status() -> None:
-    """Say of each service whether it serves; exit 1 where one does not."""
+    """Say which services serve; exit 1 unless all do."""
     from services.mesh.plans import service_probe
 
     settings = read_settings()
@@ -77,7 +75,7 @@ def settings() -> None:
 
 @main.command()
 def demo() -> None:
-    """Start a mesh, ask it one of everything, print the answers, stop it."""
+    """Ask a mesh of its own one of everything."""
     from services.cli.demo import run
 
     sys.exit(run())
