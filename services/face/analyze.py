@@ -33,6 +33,8 @@ from services.face.quality import Quality
 MIN_PRESENCE = 0.02
 """A detection in which the landmark net sees less of a face than this is dropped."""
 
+MAX_FACES = 50
+
 MODELS = (detection.MODEL, landmarks.MODEL, expression.MODEL, action_units.MODEL)
 
 
@@ -47,12 +49,12 @@ class Options:
     dimensions: bool = True
     landmarks: bool = False
     min_face_size: int = 24
-    max_faces: int = 50
+    max_faces: int = MAX_FACES
     annotated: bool = False
 
     def __post_init__(self) -> None:
         _within("min_face_size", self.min_face_size, 16, 4096)
-        _within("max_faces", self.max_faces, 1, 50)
+        _within("max_faces", self.max_faces, 1, MAX_FACES)
 
 
 @dataclass(frozen=True)
@@ -89,12 +91,14 @@ class Face:
 class Frame:
     """The faces of one image, largest first, and their aligned crops ``[48, 48]``.
 
-    ``smallest`` is the smallest face, in pixels, that could be found.
+    ``smallest`` is the smallest face, in pixels, that could be found; ``left_out`` how many faces
+    were found beyond ``max_faces``.
     """
 
     faces: list[Face]
     crops: list[Floats]
     smallest: float
+    left_out: int
 
 
 @dataclass(frozen=True)
@@ -152,9 +156,8 @@ class FaceAnalyzer:
         if options.annotated:
             drawn = await asyncio.to_thread(annotation.draw, pixels, frame.faces)
         height, width = pixels.shape[:2]
-        return ImageAnalysis(
-            frame.faces, width, height, limits(frame.smallest, options.min_face_size), drawn
-        )
+        warnings = limits(frame.smallest, options.min_face_size) + _crowd(frame.left_out, options)
+        return ImageAnalysis(frame.faces, width, height, warnings, drawn)
 
     async def frame(
         self, pixels: Pixels, options: Options, near: Sequence[Floats] | None = None
@@ -170,7 +173,7 @@ class FaceAnalyzer:
             (d, p) for d, p in zip(detections, points, strict=True) if p.presence >= MIN_PRESENCE
         ]
         if not pairs:
-            return Frame([], [], search.smallest)
+            return Frame([], [], search.smallest, 0)
         crops = [alignment.crop(pixels, alignment.anchors(d, p)) for d, p in pairs]
         probabilities = await expression.classify(self._inference, crops)
         units: Sequence[list[ActionUnit] | None] = [None] * len(pairs)
@@ -180,7 +183,8 @@ class FaceAnalyzer:
             self._face(d, p, crop, row, found, pixels, options)
             for (d, p), crop, row, found in zip(pairs, crops, probabilities, units, strict=True)
         ]
-        return Frame(faces, crops, search.smallest)
+        left_out = len(search.detections) - len(detections)
+        return Frame(faces, crops, search.smallest, left_out)
 
     def _face(
         self,
@@ -216,6 +220,13 @@ def limits(smallest: float, min_face_size: int) -> list[tuple[str, str]]:
         return []
     message = f"The image is large: faces below about {round(smallest)} pixels may be missed."
     return [("SMALL_FACES_NOT_SOUGHT", message)]
+
+
+def _crowd(left_out: int, options: Options) -> list[tuple[str, str]]:
+    """The warning that there were more faces than are ever given."""
+    if not left_out or options.max_faces < MAX_FACES:
+        return []
+    return [("FACES_LEFT_OUT", f"There are more faces; the {MAX_FACES} largest are given.")]
 
 
 def _within(field: str, value: float, low: float, high: float) -> None:

@@ -13,7 +13,7 @@ from services.common.errors import InvalidRequest
 from services.common.results import Stopwatch
 from services.common.server import Service
 from services.face import live, messages, timeline
-from services.face.analyze import MODELS, FaceAnalyzer, Options
+from services.face.analyze import MAX_FACES, MODELS, FaceAnalyzer, Options
 from services.face.video import DEFAULT_FRAME_RATE, EncodedVideo, Footage, Images, Span
 
 _Context = grpc.aio.ServicerContext[Any, Any]
@@ -140,7 +140,7 @@ def _image_options(asked: face_pb2.FaceOptions) -> Options:
         dimensions=asked.return_dimensions if asked.HasField("return_dimensions") else True,
         landmarks=asked.return_landmarks,
         min_face_size=asked.min_face_size if asked.HasField("min_face_size") else 24,
-        max_faces=asked.max_faces if asked.HasField("max_faces") else 50,
+        max_faces=asked.max_faces if asked.HasField("max_faces") else MAX_FACES,
         annotated=asked.return_annotated,
     )
 
@@ -151,7 +151,7 @@ def _video_options(asked: face_pb2.FaceVideoOptions) -> Options:
         dimensions=asked.return_dimensions if asked.HasField("return_dimensions") else True,
         landmarks=asked.return_landmarks,
         min_face_size=asked.min_face_size if asked.HasField("min_face_size") else 24,
-        max_faces=asked.max_faces if asked.HasField("max_faces") else 50,
+        max_faces=asked.max_faces if asked.HasField("max_faces") else MAX_FACES,
     )
 
 

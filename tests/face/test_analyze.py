@@ -191,6 +191,16 @@ async def test_a_huge_image_says_which_faces_may_be_missed(
     assert len(found.faces) == 1
 
 
+async def test_a_crowd_is_cut_to_the_largest_and_says_so(
+    analyzer: FaceAnalyzer, portrait: Pixels
+) -> None:
+    places = [(20 + 155 * (n % 12), 20 + 250 * (n // 12), 70) for n in range(60)]
+    picture, _ = scene(portrait, places, (2000, 1400))
+    found = await analyzer.image(encoded(picture, "JPEG"), Options(min_face_size=48))
+    assert len(found.faces) == 50
+    assert [code for code, _ in found.warnings] == ["FACES_LEFT_OUT"]
+
+
 @pytest.mark.parametrize("data", [drawing(), encoded(np.full((200, 200, 3), 7, np.uint8))])
 async def test_no_face_says_what_to_do(analyzer: FaceAnalyzer, data: bytes) -> None:
     with pytest.raises(NoFaceDetected) as raised:
