@@ -24,6 +24,7 @@ from services.billing.ledger import Entry, Ledger
 from services.billing.oauth import OAuth
 from services.billing.organizations import Organizations
 from services.billing.plans import PLANS
+from services.billing.receipts import Receipts
 from services.billing.tables import api_keys
 from services.billing.users import Users
 from services.billing.vault import Vault
@@ -73,6 +74,7 @@ class BillingServicer(billing_pb2_grpc.BillingServiceServicer):
         self._users = Users(database, self._audit, vault, fields.now_ms)
         self._keys = ApiKeys(database, self._audit, vault, fields.now_ms)
         self._oauth = OAuth(database, self._audit, vault, fields.now_ms)
+        self._receipts = Receipts(database, self._audit)
         self._ledger = Ledger(database, self._audit, fields.now_ms)
         self._stopping = asyncio.Event()
         self._running: set[asyncio.Task[Any]] = set()
@@ -368,6 +370,20 @@ class BillingServicer(billing_pb2_grpc.BillingServiceServicer):
             entries=map(_audit_entry, rows), next_page_token=_next(rows, size, "sequence")
         )
 
+    async def CreateDeletionReceipt(
+        self, request: pb.CreateDeletionReceiptRequest, _context: Context
+    ) -> pb.ErasureReceipt:
+        return _receipt(
+            await self._receipts.create(
+                request.org_id, request.actor, request.resource, request.sha256
+            )
+        )
+
+    async def GetDeletionReceipt(
+        self, request: pb.GetDeletionReceiptRequest, _context: Context
+    ) -> pb.ErasureReceipt:
+        return _receipt(await self._receipts.get(request.org_id, request.receipt_id))
+
     async def VerifyAudit(
         self, _request: pb.VerifyAuditRequest, _context: Context
     ) -> pb.VerifyAuditResponse:
@@ -555,6 +571,17 @@ def _crossing(row: RowMapping) -> pb.UsageCrossing:
         threshold_usd=str(prices.from_micro(row["threshold"]).quantize(prices.CENT)),
         total_usd=str(prices.from_micro(row["total"]).quantize(prices.CENT)),
         time=_time(row["crossed_ms"]),
+    )
+
+
+def _receipt(row: RowMapping) -> pb.ErasureReceipt:
+    return pb.ErasureReceipt(
+        receipt_id=row["receipt_id"],
+        resource=row["resource"],
+        sha256=row["sha256"].split(),
+        delete_time=_time(row["deleted_ms"]),
+        audit_sequence=row["sequence"],
+        audit_hash=row["hash"],
     )
 
 

@@ -145,3 +145,15 @@ audit_entries = Table(
     Column("hash", String(64), nullable=False),
 )
 """Triggers refuse UPDATE and DELETE."""
+
+deletion_receipts = Table(
+    "deletion_receipts",
+    metadata,
+    Column("receipt_id", String(32), primary_key=True),
+    Column("org_id", Integer, nullable=False),
+    Column("resource", String(254), nullable=False),
+    Column("sha256", Text, nullable=False),
+    Column("deleted_ms", BigInteger, nullable=False),
+    Column("sequence", BigInteger, nullable=False),
+    Column("hash", String(64), nullable=False),
+)

@@ -114,6 +114,7 @@ class _Accounts:
             yield _route(f"{base}/v1/prices", "GET", wia, self._prices)
             yield _route(f"{base}/v1/plans", "GET", wia, self._plans)
             yield _route(f"{base}/v1/invoices/{{month}}", "GET", wia, self._invoice)
+            yield _route(f"{base}/v1/receipts/{{receipt_id}}", "GET", wia, self._receipt)
 
     async def _sign_in(self, exchange: Exchange) -> Answer:
         check_origin(exchange.scope)
@@ -427,6 +428,26 @@ class _Accounts:
             name = {"content-disposition": f'attachment; filename="{invoice.number}.csv"'}
             return Answer(_invoice_csv(invoice), 200, name, "text/csv; charset=utf-8")
         return Answer(_invoice(invoice))
+
+    async def _receipt(self, exchange: Exchange) -> Answer:
+        admission = await self._admit_reader(exchange)
+        receipt = await self._call(
+            self._billing.GetDeletionReceipt,
+            pb.GetDeletionReceiptRequest(
+                org_id=admission.principal.org_id,
+                receipt_id=exchange.scope["path_params"]["receipt_id"],
+            ),
+        )
+        return Answer(
+            {
+                "receipt_id": receipt.receipt_id,
+                "resource": receipt.resource,
+                "sha256": list(receipt.sha256),
+                "deleted_at": _time(receipt.delete_time),
+                "audit_sequence": receipt.audit_sequence,
+                "audit_hash": receipt.audit_hash,
+            }
+        )
 
     async def _token(self, exchange: Exchange) -> Answer:
         form = await _form(exchange)

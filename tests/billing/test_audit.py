@@ -1,6 +1,7 @@
 """The audit log: append-only, chained, verifiable."""
 
 import asyncio
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -113,3 +114,36 @@ async def test_an_organisation_sees_its_own_entries_only(billing: Installation) 
     await add(billing, "event.of.another")
     actions = await billing.audit_actions(org_id)
     assert actions == ["organization.created", "user.created"]
+
+
+async def test_a_deletion_has_a_receipt_bound_to_the_log(billing: Installation) -> None:
+    org_id = (await billing.organization()).org_id
+    digests = ["a" * 64, "b" * 64]
+    receipt = await billing.call(
+        "CreateDeletionReceipt",
+        pb.CreateDeletionReceiptRequest(
+            org_id=org_id, actor="usr_x", resource="rec_1", sha256=digests
+        ),
+    )
+    request = pb.GetDeletionReceiptRequest(org_id=org_id, receipt_id=receipt.receipt_id)
+    assert await billing.call("GetDeletionReceipt", request) == receipt
+    listed = await billing.call("ListAudit", pb.ListAuditRequest(org_id=org_id))
+    newest = listed.entries[0]
+    assert (newest.action, newest.resource) == ("resource.deleted", "rec_1")
+    assert (newest.sequence, newest.hash) == (receipt.audit_sequence, receipt.audit_hash)
+    assert (
+        newest.details["sha256"]
+        == hashlib.sha256("".join(digest + "\n" for digest in digests).encode()).hexdigest()
+    )
+    request.org_id += 1
+    with pytest.raises(errors.NotFound):
+        await billing.call("GetDeletionReceipt", request)
+
+
+@pytest.mark.parametrize("digest", ["", "x" * 64, "a" * 63, "A" * 64])
+async def test_a_receipt_of_no_digest_is_refused(billing: Installation, digest: str) -> None:
+    with pytest.raises(errors.InvalidRequest):
+        await billing.call(
+            "CreateDeletionReceipt",
+            pb.CreateDeletionReceiptRequest(org_id=1, resource="rec_1", sha256=[digest]),
+        )
