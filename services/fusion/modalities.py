@@ -20,6 +20,8 @@ from services.common import errors
 from services.common.channels import Channels
 from services.fusion.analyze import LOW_QUALITY, Opinion
 
+DIMENSIONS = ("valence", "arousal", "dominance")
+"""Every dimension, in the order of the contract."""
 _HARDLY_READ = frozenset({"LANGUAGE_NOT_SUPPORTED", "UNREADABLE"})
 """Warnings of a text that its model could hardly read; it then counts half."""
 
@@ -164,6 +166,7 @@ def _emotional(
     """An answer from a message with emotions and dimensions."""
     emotions, dimensions = said.emotions, said.dimensions
     measured = said.HasField("dimensions")
+    given = {name: getattr(dimensions, name) for name in DIMENSIONS if dimensions.HasField(name)}
     every = emotions.all or ([emotions.primary] if said.HasField("emotions") else [])
     return Answer(
         result=fusion_pb2.ModalityResult(
@@ -175,9 +178,7 @@ def _emotional(
             modality=modality,
             emotions={one.label: one.confidence for one in every},
             derived=frozenset(one.label for one in every if one.derived),
-            valence=dimensions.valence if measured else None,
-            arousal=dimensions.arousal if measured else None,
-            dominance=dimensions.dominance if dimensions.HasField("dominance") else None,
+            **given,
             dimensions_derived=dimensions.derived,
             quality=quality,
         ),

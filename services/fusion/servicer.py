@@ -10,6 +10,7 @@ from affectmesh.v1 import fusion_pb2, fusion_pb2_grpc, types_pb2
 from services.common import errors, results
 from services.common.channels import call
 from services.common.server import Service
+from services.fusion import messages
 from services.fusion.analyze import LOW_QUALITY, Fusion, Method, Opinion, fuse
 from services.fusion.modalities import MODALITIES, Answer
 from services.fusion.weights import choose_weights
@@ -146,13 +147,8 @@ def _fused_result(fusion: Fusion) -> fusion_pb2.FusedResult:
         )
     if fusion.entropy is not None:
         result.entropy = round(fusion.entropy, 4)
-    if fusion.valence is not None and fusion.arousal is not None:
-        result.dimensions.valence = round(fusion.valence, 4)
-        result.dimensions.arousal = round(fusion.arousal, 4)
-        if fusion.dominance is not None:
-            result.dimensions.dominance = round(fusion.dominance, 4)
-        if fusion.dimensions_derived:
-            result.dimensions.derived = True
+    if measured := messages.dimensions(fusion):
+        result.dimensions.CopyFrom(measured)
     return result
 
 
@@ -171,13 +167,6 @@ def _warnings(
         found[name].extend((warning.code, warning.message) for warning in answer.warnings)
         found[name].extend(_warn_of(answer.opinion, bool(given) and not given.get(name)))
     listed = [warning for of_one in found.values() for warning in of_one]
-    if fusion.arousal is not None and fusion.valence is None:
-        listed.append(
-            (
-                "DIMENSIONS_INCOMPLETE",
-                "No modality sent gives valence; see the modality's own result for its arousal.",
-            )
-        )
     if fusion.agreement < DISAGREEMENT:
         listed.append(
             ("MODALITIES_DISAGREE", "The modalities contradict each other; look at each of them.")
@@ -199,7 +188,7 @@ def _provenance(answers: Iterable[Answer], method: str) -> list[types_pb2.Proven
     """The models of every answer, each once, and the method."""
     models = [model for answer in answers for model in answer.provenance]
     models.append(types_pb2.Provenance(model=f"late_fusion_{method}", version=VERSION))
-    return [model for place, model in enumerate(models) if model not in models[:place]]
+    return messages.distinct(models)
 
 
 def _rounded(values: Mapping[str, float]) -> dict[str, float]:

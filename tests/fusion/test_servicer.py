@@ -359,10 +359,10 @@ async def test_signals_of_the_body_alone_claim_no_emotion_and_no_valence() -> No
     async with fusion_over({"biosignal": body_script()}) as stub:
         response = await ask(stub, request("biosignal"))
     assert not response.fused_result.HasField("emotions")
-    assert not response.fused_result.HasField("dimensions")
+    assert response.fused_result.dimensions == types_pb2.Dimensions(arousal=0.8, derived=True)
     assert response.fused_result.uncertainty == pytest.approx(0.4)
     assert response.fusion_details.agreement_score == 1
-    assert codes(response) == ["DIMENSIONS_INCOMPLETE"]
+    assert not response.warnings
 
 
 async def test_a_modality_that_says_nothing_is_named() -> None:
