@@ -39,9 +39,7 @@ class Database:
         parsed = make_url(url)
         if parsed.get_backend_name() == "sqlite":
             if parsed.database:
-                await asyncio.to_thread(
-                    Path(parsed.database).parent.mkdir, parents=True, exist_ok=True
-                )
+                await asyncio.to_thread(_make_private, Path(parsed.database))
             engine = create_async_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S})
             _prepare_sqlite(engine)
         else:
@@ -124,6 +122,12 @@ async def fetch_all(
 ) -> list[RowMapping]:
     """Every row that a query gives."""
     return list((await connection.execute(query, values)).mappings())
+
+
+def _make_private(path: Path) -> None:
+    """Creates the file, readable by its owner only; SQLite gives its side files the same mode."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch(0o600, exist_ok=True)
 
 
 def _run_migrations(connection: Connection) -> None:

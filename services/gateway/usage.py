@@ -51,7 +51,7 @@ class Journal:
         self._unwritten: list[bytes] = []
         self._sending = asyncio.Lock()
         self._wait_s = SEND_EVERY_S
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._task = asyncio.create_task(self._run())
 
     def write(

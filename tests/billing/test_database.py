@@ -1,6 +1,7 @@
 """The database: migrated once, locked, down, back."""
 
 import asyncio
+import os
 import sqlite3
 import sys
 from pathlib import Path
@@ -100,3 +101,13 @@ async def test_callers_that_go_away_leave_the_records_whole_and_free(
             assert asyncio.get_running_loop().time() - started < 3
         usage = await billing.call("GetUsage", pb.GetUsageRequest(org_id=org_id))
         assert usage.total_analyses == 40 * 200
+
+
+async def test_records_and_secret_key_are_readable_by_their_owner_only(tmp_path: Path) -> None:
+    path = tmp_path / "affectmesh.db"
+    async with installation(tmp_path, f"sqlite+aiosqlite:///{path}"):
+        with os.scandir(tmp_path) as files:
+            modes = {file.name: file.stat().st_mode & 0o077 for file in files}
+    assert {"affectmesh.db", "affectmesh.db-wal", "secret.key"} <= set(modes)
+    del modes["affectmesh.db.billing-lock"]
+    assert set(modes.values()) == {0}
