@@ -9,7 +9,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import structlog
@@ -21,17 +21,18 @@ from pydantic import ValidationError
 
 from services.common import errors, metrics, telemetry
 from services.common.channels import OPTIONS, Channels
-from services.common.inference import Inference
-from services.common.inference.open import open_inference
-from services.common.media import MediaLoader
 from services.common.settings import Settings
+
+if TYPE_CHECKING:
+    from services.common.inference import Inference
+    from services.common.media import MediaLoader
 
 log = structlog.get_logger()
 
 
 @dataclass
 class Service:
-    """What a service is given to build itself from."""
+    """What a service is given to build itself from; what it does not use is not imported."""
 
     name: str
     settings: Settings
@@ -41,6 +42,8 @@ class Service:
     @cached_property
     def inference(self) -> Inference:
         """The models."""
+        from services.common.inference.open import open_inference
+
         inference = open_inference(self.settings)
         self.closers.append(inference.close)
         return inference
@@ -55,6 +58,8 @@ class Service:
     @cached_property
     def media(self) -> MediaLoader:
         """Bytes of images, audio and video, from requests or URLs."""
+        from services.common.media import MediaLoader
+
         media = MediaLoader(self.settings)
         self.closers.append(media.close)
         return media
@@ -83,7 +88,9 @@ def read_settings() -> Settings:
 async def _serve(service: Service, register: Register) -> None:
     settings = service.settings
     telemetry.start(service.name, settings.log_level)
-    server = grpc.aio.server(interceptors=_interceptors(), options=OPTIONS)
+    server = grpc.aio.server(
+        interceptors=_interceptors(), options=(*OPTIONS, ("grpc.so_reuseport", 0))
+    )
     checker = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(checker, server)
     proto_service = await register(server, service)
