@@ -297,7 +297,9 @@ class Authenticator:
             except OUTAGES as error:
                 if self._pushed:
                     log.warning("revocations are polled", problem=str(error))
-                self._pushed = False
+            except Exception:
+                log.exception("revocations are polled")
+            self._pushed = False
             await asyncio.sleep(_RECONNECT_S)
 
     async def _hear(self, redis: Redis, subscription: PubSub) -> None:

@@ -260,8 +260,12 @@ class Limits:
                     self._lose(error)
                     for waiter in waiters:
                         self._answer_locally(bucket, waiter)
-                    continue
-                self._answer(bucket, waiters, wait_us, today)
+                except Exception as error:
+                    for waiter in waiters:
+                        if not waiter.answer.cancelled():
+                            waiter.answer.set_exception(error)
+                else:
+                    self._answer(bucket, waiters, wait_us, today)
         finally:
             bucket.asking = None
 

@@ -133,9 +133,9 @@ class Journal:
             except errors.AffectMeshError as error:
                 self._wait_s = min(_LONGEST_WAIT_S, self._wait_s * 2)
                 log.warning("usage waits in the journal", problem=error.message)
-            except OSError as error:
+            except Exception:
                 self._wait_s = _LONGEST_WAIT_S
-                log.error("the usage journal cannot be read", problem=str(error))
+                log.exception("usage waits in the journal")
 
     async def _send(self, file: _File) -> None:
         lines = await asyncio.to_thread(file.read)

@@ -238,3 +238,15 @@ async def test_a_page_token_of_somebody_elses_making_is_refused(
     request = pb.ListAuditRequest(org_id=org_id, page_token=token)
     with pytest.raises(errors.InvalidRequest):
         await billing.call("ListAudit", request)
+
+
+async def test_an_organisation_has_at_most_a_hundred_valid_keys(billing: Installation) -> None:
+    org_id = (await billing.organization()).org_id
+    first = await billing.key(org_id)
+    for _ in range(99):
+        await billing.key(org_id)
+    with pytest.raises(errors.Conflict, match="100"):
+        await billing.key(org_id)
+    request = pb.RevokeApiKeyRequest(key_id=first.key_id, org_id=org_id)
+    await billing.call("RevokeApiKey", request)
+    await billing.key(org_id)

@@ -5,6 +5,8 @@ from collections.abc import AsyncIterator, Awaitable, Iterator
 from contextlib import asynccontextmanager
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from prometheus_client import REGISTRY
 from redis.asyncio import Redis
 
@@ -276,3 +278,28 @@ async def test_while_redis_is_gone_a_principal_never_seen_is_refused() -> None:
             mortal.start()
             await asyncio.sleep(0.6)
             await limits.take(key(60, name="key_new"))
+
+
+@given(
+    minute=st.integers(1, 1000),
+    burst=st.integers(1, 50),
+    pauses=st.lists(st.floats(0, 5), min_size=1, max_size=60),
+)
+def test_no_span_of_time_sees_more_than_burst_and_rate(
+    minute: int, burst: int, pauses: list[float]
+) -> None:
+    async def run() -> list[float]:
+        clock = Clock(1000.0)
+        times: list[float] = []
+        limits = Limits(None, clock=clock)
+        for pause in pauses:
+            clock.now += pause
+            times += [clock.now] * await granted(limits, key(minute, burst), 3)
+        return times
+
+    times = asyncio.run(run())
+    for first, start in enumerate(times):
+        for last in range(first, len(times)):
+            span = times[last] - start
+            assert last - first + 1 <= burst + span * minute / 60 + 1e-6
+    assert len(times) >= min(burst, 3 * len(pauses))

@@ -11,11 +11,14 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
+from google.api import annotations_pb2
 from starlette.requests import HTTPConnection
 
 from affectmesh.v1 import billing_pb2 as pb
+from services.billing.prices import PRICES
 from services.common import errors
 from services.common.channels import Channels
+from services.gateway.dialects import wia
 from services.gateway.policy import Admission, Policy
 from services.gateway.usage import Journal
 from tests.billing.installation import BOOTSTRAP, Installation, installation
@@ -177,3 +180,15 @@ async def test_a_torn_line_holds_up_no_other(billing: Installation) -> None:
         assert await counted(billing, 1, 1) == 1
         await asyncio.sleep(0.5)
     assert list(folder.glob("*.journal")) == []
+
+
+def test_everything_that_the_contract_serves_has_a_price() -> None:
+    paths = [
+        method.GetOptions().Extensions[annotations_pb2.http].post
+        for file in wia.SERVICES.values()
+        for service in file.services_by_name.values()
+        for method in service.methods
+    ]
+    items = {path.removeprefix("/v1/").replace("/", ".") for path in paths if path}
+    assert items
+    assert items <= set(PRICES)
