@@ -1,10 +1,11 @@
 """OAuth 2.0 client credentials (RFC 6749, 4.4): clients, access tokens, signing keys."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
+import structlog
 from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, KeySet
@@ -16,6 +17,8 @@ from services.billing.database import Database, fetch_all, fetch_first, fetch_on
 from services.billing.tables import oauth_clients, signing_keys
 from services.billing.vault import Vault
 from services.common import errors
+
+log = structlog.get_logger()
 
 TOKEN_LIFE = timedelta(minutes=15)
 KEY_LIFE = timedelta(days=1)
@@ -141,7 +144,7 @@ class OAuth:
         if not keys:
             raise refused
         try:
-            token = jwt.decode(access_token, KeySet(list(keys.values())), [_ALGORITHM])
+            token = jwt.decode(access_token, KeySet([*keys]), [_ALGORITHM])
             registry = jwt.JWTClaimsRegistry(
                 now=lambda: self._now_ms() // 1000,
                 iss={"essential": True, "value": ISSUER},
@@ -165,7 +168,7 @@ class OAuth:
             query = (
                 select(signing_keys.c.public)
                 .where(signing_keys.c.created_ms > self._verifying_since())
-                .order_by(signing_keys.c.created_ms.desc())
+                .order_by(signing_keys.c.created_ms.desc(), signing_keys.c.kid)
             )
             rows = (await connection.execute(query)).scalars()
             return json.dumps({"keys": [json.loads(row) for row in rows]})
@@ -184,39 +187,46 @@ class OAuth:
 
     async def _signing_key(self) -> ECKey:
         table = signing_keys
-        newest = (
+        current = (
             select(table)
             .where(table.c.created_ms > self._signing_since())
             .order_by(table.c.created_ms.desc())
-            .limit(1)
         )
         async with self._database.read() as connection:
-            row = await fetch_first(connection, newest)
-        if row is None:
+            keys = self._unsealed(await fetch_all(connection, current))
+        if not keys:
             async with self._database.write() as connection:
                 await self._database.lock(connection, _LOCK)
-                row = await fetch_first(connection, newest)
-                if row is None:
+                keys = self._unsealed(await fetch_all(connection, current))
+                if not keys:
                     query = insert(table).values(self._new_key()).returning(table)
                     row = await fetch_one(connection, query)
-                    await self._audit.append(
-                        connection, 0, "", "signing_key.created", str(row["kid"])
-                    )
+                    keys = self._unsealed([row])
+                    await self._audit.append(connection, 0, "", "signing_key.created", row["kid"])
                 old = delete(table).where(table.c.created_ms <= self._verifying_since())
                 await connection.execute(old)
-        return self._unsealed(row)
+        return keys[0]
 
-    async def _verifying_keys(self) -> dict[str, ECKey]:
+    async def _verifying_keys(self) -> list[ECKey]:
         query = select(signing_keys).where(signing_keys.c.created_ms > self._verifying_since())
         async with self._database.read() as connection:
-            rows = await fetch_all(connection, query)
-        self._keys = {row["kid"]: self._unsealed(row) for row in rows}
-        return self._keys
+            keys = self._unsealed(await fetch_all(connection, query))
+        self._keys = {str(key.kid): key for key in keys}
+        return keys
 
-    def _unsealed(self, row: RowMapping) -> ECKey:
-        return self._keys.get(row["kid"]) or ECKey.import_key(
-            json.loads(self._vault.unseal(row["sealed"]))
-        )
+    def _unsealed(self, rows: Iterable[RowMapping]) -> list[ECKey]:
+        """The keys, without those that another secret key has sealed."""
+        keys = []
+        for row in rows:
+            key = self._keys.get(row["kid"])
+            if key is None:
+                try:
+                    key = ECKey.import_key(json.loads(self._vault.unseal(row["sealed"])))
+                except JoseError:
+                    log.error("signing key sealed by another secret key", kid=row["kid"])
+                    continue
+            keys.append(key)
+        return keys
 
     def _new_key(self) -> dict[str, object]:
         key = ECKey.generate_key(

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import binascii
 import hashlib
+import secrets
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -181,7 +182,7 @@ class Authenticator:
         stub = channels.stub("billing", billing_pb2_grpc.BillingServiceStub)
         self._authenticate = stub.Authenticate
         self._clock = clock
-        self._salt = time.time_ns().to_bytes(16, "big")
+        self._salt = secrets.token_bytes(32)
         self._known: OrderedDict[bytes, Known] = OrderedDict()
         self._refused: OrderedDict[bytes, tuple[float, errors.AffectMeshError]] = OrderedDict()
         self._asking: dict[bytes, asyncio.Task[Known]] = {}

@@ -164,3 +164,16 @@ async def test_a_signing_key_is_sealed_in_the_database(tmp_path: Path, database_
     await database.close()
     assert public["x"] not in row.sealed
     assert json.loads(Vault.open(billing.settings).unseal(row.sealed))["d"]
+
+
+async def test_tokens_are_issued_again_after_the_secret_key_was_lost(
+    tmp_path: Path, database_url: str
+) -> None:
+    async with installation(tmp_path, database_url, secret_key="a" * 32) as billing:
+        old = await issue(billing, await make_client(billing))
+    async with installation(tmp_path, database_url, secret_key="b" * 32) as billing:
+        with pytest.raises(errors.Unauthorized):
+            await billing.authenticate(old, TOKEN)
+        client = pb.OAuthClient(org_id=1, name="new")
+        made = await billing.call("CreateOAuthClient", pb.CreateOAuthClientRequest(client=client))
+        await billing.authenticate(await issue(billing, made), TOKEN)
