@@ -145,3 +145,16 @@ def test_spans_do_not_overlap_and_stay_inside() -> None:
     assert edges == sorted(edges)
     assert edges[0] == 0
     assert edges[-1] <= 80 * 512 - 100
+
+
+async def test_the_research_pack_knows_english_and_more_emotions(
+    inference: Inference, transcriber: Transcriber
+) -> None:
+    research = VoiceAnalyzer(inference, transcriber, "research")
+    analysis = await research.analyze(bytes_of("0870"), Options(transcript=False, language="en-US"))
+    (found,) = analysis.findings
+    assert {"calm", "surprise"} < set(found.emotions) < set(LABELS)
+    assert found.warnings == ()
+    head = {model.name: model for model in analysis.models}["voice_emotion_research"]
+    assert head.parameters["license"] == "CC-BY-NC-SA-4.0"
+    await research.close()

@@ -83,7 +83,7 @@ def train(pack: str, corpus: Set) -> None:
         pack=pack,
         labels=",".join(corpus.classes),
         temperature=divisor,
-        calibration=f"{corpus.name}, leave one speaker out, ECE {error:.3f}",
+        calibration=f"{corpus.name}, speakers left out, ECE {error:.3f}",
     )
     (REPOSITORY / name / "config.pbtxt").write_text(text)
     print(f"{name}: temperature {divisor:.3f}, ECE {error:.3f}")
