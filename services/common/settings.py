@@ -83,6 +83,10 @@ class Settings(BaseSettings):
         "open",
         description="Weights of the voice model; research is not for commercial use.",
     )
+    research_repository: Path = Field(
+        Path(__file__).parents[2] / "models" / "research",
+        description="Model repository of the research packs, read only where one is chosen.",
+    )
 
     @field_validator("addresses", mode="before")
     @classmethod
@@ -91,6 +95,13 @@ class Settings(BaseSettings):
         if isinstance(addresses, dict) and (unknown := addresses.keys() - set(SERVICES)):
             raise ValueError(f"no such service: {', '.join(sorted(unknown))}")
         return addresses
+
+    @property
+    def model_repositories(self) -> tuple[Path, ...]:
+        """Where models are looked for, in order."""
+        if self.voice_pack == "research":
+            return self.model_repository, self.research_repository
+        return (self.model_repository,)
 
     @property
     def database(self) -> str:

@@ -13,7 +13,7 @@ from services.voice.transcription import Transcriber
 
 @pytest.fixture(scope="session")
 async def inference() -> AsyncIterator[Inference]:
-    embedded = open_inference(Settings())
+    embedded = open_inference(Settings(voice_pack="research"))
     yield embedded
     await embedded.close()
 

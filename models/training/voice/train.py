@@ -28,7 +28,8 @@ from models.training.voice.heads import (
     temperature,
 )
 
-REPOSITORY = Path(__file__).parents[2] / "repository"
+MODELS = Path(__file__).parents[2]
+REPOSITORIES = {"open": MODELS / "repository", "research": MODELS / "research"}
 LICENSES = {"open": "Apache-2.0", "research": "CC-BY-NC-SA-4.0"}
 CONFIG = """\
 name: "{name}"
@@ -74,7 +75,8 @@ def train(pack: str, corpus: Set) -> None:
     logits = cross_validated(corpus)["plain"]
     divisor = temperature(logits, corpus.labels)
     error = calibration_error(softmax(logits / divisor), corpus.labels)
-    save(fit(*corpus.training(corpus.everyone)), REPOSITORY / name / "1" / "model.onnx")
+    folder = REPOSITORIES[pack] / name
+    save(fit(*corpus.training(corpus.everyone)), folder / "1" / "model.onnx")
     text = CONFIG.format(
         name=name,
         size=corpus.features["plain"].shape[1],
@@ -85,7 +87,7 @@ def train(pack: str, corpus: Set) -> None:
         temperature=divisor,
         calibration=f"{corpus.name}, speakers left out, ECE {error:.3f}",
     )
-    (REPOSITORY / name / "config.pbtxt").write_text(text)
+    (folder / "config.pbtxt").write_text(text)
     print(f"{name}: temperature {divisor:.3f}, ECE {error:.3f}")
 
 

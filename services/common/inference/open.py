@@ -8,7 +8,7 @@ from services.common.settings import Settings
 
 def open_inference(settings: Settings) -> Inference:
     """The models, run as the settings say."""
-    repository = Repository(settings.model_repository)
+    repository = Repository(*settings.model_repositories)
     if settings.inference == "triton":
         from services.common.inference.triton import TritonInference
 

@@ -38,16 +38,18 @@ class ModelFolder:
 
 
 class Repository:
-    """All models of a folder, opened as they are asked for."""
+    """All models of some folders, opened as they are asked for."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, *roots: Path) -> None:
+        self.roots = roots
         self._folders: dict[str, ModelFolder] = {}
 
     def __getitem__(self, model: str) -> ModelFolder:
         if model not in self._folders:
-            path = self.root / model
-            if not (path / "config.pbtxt").is_file():
-                raise KeyError(f"{model} is not in the model repository {self.root}")
-            self._folders[model] = ModelFolder(path)
+            found = [
+                root / model for root in self.roots if (root / model / "config.pbtxt").is_file()
+            ]
+            if not found:
+                raise KeyError(f"{model} is not in {' or '.join(map(str, self.roots))}")
+            self._folders[model] = ModelFolder(found[0])
         return self._folders[model]
