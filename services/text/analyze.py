@@ -233,6 +233,7 @@ class TextAnalyzer:
             entity
             for window, reading in zip(one.windows, readings, strict=True)
             for entity in self._model.entities(one.text, one.tokens, window, reading)
+            if entity.confidence >= entities.LEAST_CONFIDENCE
         ]
         return entities.with_products(tagged, mentions)
 

@@ -19,6 +19,10 @@ The WIA document shows "product" itself as a PRODUCT entity.
 """
 
 
+LEAST_CONFIDENCE = 0.45
+"""Tagged entities below this confidence are not reported."""
+
+
 @dataclass(frozen=True, slots=True)
 class Entity:
     """A named thing: code points [start, end), type, sentiment in [-1, 1], confidence in [0, 1].

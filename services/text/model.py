@@ -18,7 +18,7 @@ MODEL = "text_affect"
 DIMENSIONS_MODEL = "text_dimensions"
 BUCKETS = (8, 16, 24, 32, 48, 64)
 """Padded lengths in tokens, [CLS] and [SEP] included; inputs of equal length share a batch."""
-RUN_TOKENS = 1024
+RUN_TOKENS = 768
 """Most tokens in one run of the model, padding included: bounds memory and lets others in."""
 
 Floats = NDArray[np.float32]

@@ -1,24 +1,36 @@
 """Write the trained network as one int8 ONNX file with its tokenizer, beside config.pbtxt.
 
-    python -m models.training.text.export --work build/text --name main
+    DATA=../shared/data python -m models.training.text.export --work build/text --name main
 
-Weights of the encoder are quantised per channel, activations at run time (dynamic quantisation);
-the heads stay in float. calibrate.py must run next: it fits on the very file written here.
+The encoder is quantised statically, its weights per channel; the heads stay in float. calibrate.py
+must run next: it fits on the very file written here.
 """
 
 import argparse
 import json
+import os
 import tempfile
+from itertools import islice
 from pathlib import Path
 
+import numpy as np
 import onnx
 import torch
-from onnxruntime.quantization import QuantType, quantize_dynamic
+from numpy.typing import NDArray
+from onnxruntime.quantization import (
+    CalibrationDataReader,
+    QuantFormat,
+    QuantType,
+    quantize_dynamic,
+    quantize_static,
+)
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
+from models.training.text import corpora
 from models.training.text.network import AffectNet
-from models.training.text.schema import REPOSITORY
+from models.training.text.schema import CLS, MAX_TOKENS, REPOSITORY, SEP
 from models.training.text.train import minilm_folder
+from services.text.tokens import TokenReader
 
 OUTPUTS = (
     "emotions", "sentiment", "subjectivity", "sarcasm", "aspect_tags", "aspect_polarity",
@@ -59,21 +71,63 @@ def write_float(net: AffectNet, path: Path) -> None:
     )
 
 
-def write_int8(source: Path, target: Path) -> None:
-    """Encoder matrices and the token table in int8; heads and attention products in float."""
+class Samples(CalibrationDataReader):  # type: ignore[misc]
+    """Training texts whose activations set the ranges of the int8 model."""
+
+    def __init__(self, data: Path, reader: TokenReader) -> None:
+        corpus = (
+            (corpora.goemotions(data, "train"), 250),
+            (corpora.mams(data, "train"), 100),
+            (corpora.wnut(data, "wnut17train"), 100),
+            ((record for record, _ in corpora.isarcasm(data)), 50),
+        )
+        texts = [record.text for records, count in corpus for record in islice(records, count)]
+        self._tokens = iter([tokens for tokens in reader.read_all(texts) if len(tokens)])
+
+    def get_next(self) -> dict[str, NDArray[np.int64]] | None:
+        """Inputs of the next text, or None after the last."""
+        tokens = next(self._tokens, None)
+        if tokens is None:
+            return None
+        ids = [CLS, *tokens.ids[:MAX_TOKENS], SEP]
+        cases = [0, *tokens.cases[:MAX_TOKENS], 0]
+        return {"ids": np.array([ids]), "cases": np.array([cases])}
+
+
+def write_int8(source: Path, target: Path, samples: Samples) -> None:
+    """Encoder matrices and the token table in int8; heads and attention products in float.
+
+    Activation ranges are fixed beforehand (static quantisation): ranges found at run time are those
+    of the whole batch, so a text's result would depend on the texts beside it.
+    """
     with tempfile.TemporaryDirectory() as folder:
-        ready = Path(folder) / "ready.onnx"
+        ready, table = Path(folder) / "ready.onnx", Path(folder) / "table.onnx"
         quant_pre_process(str(source), str(ready), skip_symbolic_shape=True)
         graph = onnx.load(str(ready)).graph
-        keep = [node.name for node in graph.node if "/layers." not in node.name]
-        tokens = [node.name for node in graph.node if "/tokens/" in node.name]
+        lookups = [node.name for node in graph.node if node.op_type == "Gather"]
         quantize_dynamic(
             str(ready),
+            str(table),
+            op_types_to_quantize=["Gather"],
+            nodes_to_exclude=[name for name in lookups if "/tokens/" not in name],
+            weight_type=QuantType.QInt8,
+        )
+        graph = onnx.load(str(table)).graph
+        weights = {tensor.name for tensor in graph.initializer}
+        products = [node for node in graph.node if node.op_type == "MatMul"]
+        quantize_static(
+            str(table),
             str(target),
-            op_types_to_quantize=["MatMul", "Gather"],
-            nodes_to_exclude=[name for name in keep if name not in tokens],
+            samples,
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=["MatMul"],
+            nodes_to_exclude=[
+                node.name
+                for node in products
+                if "/layers." not in node.name or node.input[1] not in weights
+            ],
             per_channel=True,
-            reduce_range=False,
+            activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             extra_options={"MatMulConstBOnly": True},
         )
@@ -90,7 +144,9 @@ def main() -> None:
     (args.out / "1").mkdir(parents=True, exist_ok=True)
     single = args.work / args.name / "float.onnx"
     write_float(net, single)
-    write_int8(single, args.out / "1" / "model.onnx")
+    data = Path(os.environ.get("DATA", "../shared/data"))
+    samples = Samples(data, TokenReader(minilm_folder() / "tokenizer.json"))
+    write_int8(single, args.out / "1" / "model.onnx", samples)
     tokenizer = json.loads((minilm_folder() / "tokenizer.json").read_text(encoding="utf-8"))
     tokenizer["truncation"] = tokenizer["padding"] = None
     (args.out / "tokenizer.json").write_text(

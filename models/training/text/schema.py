@@ -16,7 +16,7 @@ MAX_TOKENS = 62
 EMOTIONS = 28
 NEUTRAL = 27
 LEVELS = 5
-SENTIMENT_LEVELS = (-0.95, -0.45, 0.0, 0.45, 0.95)
+SENTIMENT_LEVELS = (-1.0, -0.47, 0.0, 0.47, 1.0)
 """Polarity that each of the five sentiment levels stands for when they are averaged."""
 ASPECT_TAGS = 3
 ASPECT_POLARITIES = 3
