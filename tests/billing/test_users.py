@@ -3,6 +3,7 @@
 import sqlite3
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -66,7 +67,7 @@ async def test_a_session_expires(tmp_path: Path, database_url: str) -> None:
 async def test_a_wrong_sign_in_does_not_say_what_is_wrong(
     billing: Installation, email: str, password: str
 ) -> None:
-    await billing.organization()
+    await billing.owner_of(await billing.organization())
     with pytest.raises(errors.Unauthorized, match="e-mail address or the password"):
         await sign_in(billing, email, password)
 
@@ -144,17 +145,39 @@ async def test_an_address_belongs_to_one_user(billing: Installation) -> None:
         await billing.call("CreateUser", pb.CreateUserRequest(user=user, password=PASSWORD))
 
 
+async def create(billing: Installation, email: str, **fields: Any) -> pb.Organization:
+    """An organisation with its owner."""
+    request = pb.CreateOrganizationRequest(
+        organization=pb.Organization(**{"name": "Test", **fields}),
+        owner_email=email,
+        owner_password=PASSWORD,
+    )
+    made: pb.Organization = await billing.call("CreateOrganization", request)
+    return made
+
+
+async def test_an_organisation_begins_with_its_owner_on_the_free_plan(
+    billing: Installation,
+) -> None:
+    made = await create(billing, "me@example.org", jurisdiction="de", use_context="research")
+    request = pb.GetOrganizationRequest(org_id=made.org_id)
+    assert await billing.call("GetOrganization", request) == made
+    assert (made.plan, made.jurisdiction, made.use_context) == ("free", "DE", "research")
+    session = await sign_in(billing, "me@example.org")
+    assert (session.user.org_id, session.user.role) == (made.org_id, pb.ROLE_OWNER)
+    assert await billing.audit_actions(made.org_id) == [
+        "organization.created",
+        "user.created",
+        "session.created",
+    ]
+
+
 async def test_an_organisation_that_cannot_have_its_owner_is_not_made(
     billing: Installation,
 ) -> None:
-    owner = await billing.owner_of(made := await billing.organization())
-    request = pb.CreateOrganizationRequest(
-        organization=pb.Organization(name="Second"),
-        owner_email=owner.email,
-        owner_password=PASSWORD,
-    )
+    made = await create(billing, "me@example.org")
     with pytest.raises(errors.Conflict):
-        await billing.call("CreateOrganization", request)
+        await create(billing, "me@example.org")
     with pytest.raises(errors.NotFound):
         await billing.call("GetOrganization", pb.GetOrganizationRequest(org_id=made.org_id + 1))
 
@@ -173,7 +196,7 @@ async def test_a_malformed_organisation_is_refused(
     billing: Installation, fields: dict[str, str]
 ) -> None:
     with pytest.raises(errors.InvalidRequest):
-        await billing.organization(**fields)
+        await create(billing, "me@example.org", **fields)
 
 
 async def test_limits_of_its_own_need_the_enterprise_plan(billing: Installation) -> None:
