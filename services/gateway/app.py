@@ -16,6 +16,7 @@ from services.gateway import accounts
 from services.gateway.dialects import wia
 from services.gateway.endpoint import refusal
 from services.gateway.policy import Policy
+from services.gateway.redaction import redact_span
 
 _PROBE_TIMEOUT_S = 2
 
@@ -36,7 +37,10 @@ def build(settings: Settings, channels: Channels, policy: Policy) -> ASGIApp:
         from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
 
         app = OpenTelemetryMiddleware(
-            app, excluded_urls="healthz,readyz", exclude_spans=["receive", "send"]
+            app,
+            excluded_urls="healthz,readyz",
+            exclude_spans=["receive", "send"],
+            server_request_hook=redact_span,
         )
     return app
 
