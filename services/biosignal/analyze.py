@@ -105,18 +105,37 @@ def analyze(
     options: Options,
     baseline: Recording | None = None,
     duration_ms: int | None = None,
+    where: str = "signals",
 ) -> Analysis:
     """Analyses signals that start together, relative to the same person at rest where given.
 
-    Raises InvalidRequest or InvalidSignal for what `validation` and `units` refuse.
+    `where` is the path of the recording in the request. Raises InvalidRequest or InvalidSignal for
+    what `validation` and `units` refuse.
     """
-    validation.check(recording)
+    validation.check(recording, where=where)
     if duration_ms is not None:
         validation.check_duration(recording, duration_ms)
-    if baseline:
-        validation.check(baseline, validation.LEAST_BASELINE_S, "baseline")
-    found = measure(recording)
-    rest = _rest(found, options, baseline)
+    rest = rest_of(baseline) if baseline else None
+    found = measure(recording, where)
+    if rest is None and options.baseline_s is not None:
+        rest = _first(found, options.baseline_s)
+    return assess(found, recording, options, rest)
+
+
+def rest_of(baseline: Recording) -> Features:
+    """What a person's recording at rest gives to measure others by.
+
+    Raises InvalidSignal for what `validation` and `units` refuse.
+    """
+    validation.check(baseline, validation.LEAST_BASELINE_S, "baseline")
+    found = measure(baseline, "baseline")
+    return found.features(0, found.duration_s)
+
+
+def assess(
+    found: Measures, recording: Recording, options: Options, rest: Features | None
+) -> Analysis:
+    """What the measures of a recording say, relative to the features at rest where given."""
     heart_rate, variability = _heart(found, options)
     skin = _skin(found.skin) if found.skin else None
     breathing = _breathing(found.breathing) if found.breathing else None
@@ -144,22 +163,17 @@ def analyze(
     )
 
 
-def _rest(found: Measures, options: Options, baseline: Recording | None) -> Features | None:
-    if baseline:
-        rest = measure(baseline)
-        return rest.features(0, rest.duration_s)
-    if options.baseline_s is None:
-        return None
-    if not validation.LEAST_BASELINE_S <= options.baseline_s <= found.duration_s:
+def _first(found: Measures, seconds: float) -> Features:
+    if not validation.LEAST_BASELINE_S <= seconds <= found.duration_s:
         raise errors.InvalidRequest(
-            f"The baseline cannot be the first {options.baseline_s:g} s "
+            f"The baseline cannot be the first {seconds:g} s "
             f"of a recording of {found.duration_s:g} s.",
             reason="baseline_ms out of range",
             suggestion=f"Use {validation.LEAST_BASELINE_S * 1000:g} or more, "
             "at most the length of the recording.",
             field="options.baseline_ms",
         )
-    return found.features(0, options.baseline_s)
+    return found.features(0, seconds)
 
 
 def _heart(

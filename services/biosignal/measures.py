@@ -92,12 +92,12 @@ class Measures:
         return found
 
 
-def measure(recording: Recording) -> Measures:
+def measure(recording: Recording, where: str = "signals") -> Measures:
     """Runs every detector over a recording that `validation.check` has let pass.
 
-    Raises InvalidSignal for a wrong unit.
+    Raises InvalidSignal for a wrong unit; `where` is the path of the recording in the request.
     """
-    values = {name: units.convert(name, signal) for name, signal in recording.items()}
+    values = {name: units.convert(name, signal, where) for name, signal in recording.items()}
     parts: dict[str, list[Stretch]] = {}
     hearts = [
         _heart(name, values[name], recording[name], parts)

@@ -2,45 +2,55 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import grpc
-import numpy as np
 
-from affectmesh.v1 import biosignal_pb2, biosignal_pb2_grpc, types_pb2
-from services.biosignal import states
-from services.biosignal.analyze import Analysis, Moment, Options, analyze
-from services.biosignal.signals import Recording, Signal
+from affectmesh.v1 import biosignal_pb2, biosignal_pb2_grpc
+from services.biosignal import messages
+from services.biosignal.analyze import Analysis, Options, analyze
+from services.biosignal.files.read import read
+from services.biosignal.signals import Recording
 from services.common import errors
+from services.common.media import MediaLoader
 from services.common.results import Stopwatch
 from services.common.server import Service
+
+RECORDING_LIMIT_BYTES = 64 * 1024 * 1024
+
+_Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class BiosignalServicer(biosignal_pb2_grpc.BiosignalServiceServicer):
     """Answers for the biosignal analysis."""
 
+    def __init__(self, media: MediaLoader) -> None:
+        self._media = media
+
     async def AnalyzeBiosignal(
-        self,
-        request: biosignal_pb2.AnalyzeBiosignalRequest,
-        context: grpc.aio.ServicerContext[Any, Any],
+        self, request: biosignal_pb2.AnalyzeBiosignalRequest, context: _Context
     ) -> biosignal_pb2.AnalyzeBiosignalResponse:
         watch = Stopwatch()
-        options = _options(request.options)
-        found = await asyncio.to_thread(
-            analyze,
-            _recording(request.signals),
-            options,
-            _recording(request.baseline) if request.HasField("baseline") else None,
-            request.duration_ms if request.HasField("duration_ms") else None,
-        )
-        response = _response(found, options)
+        options = messages.options(request.options)
+        baseline = messages.recording(request.baseline) if request.HasField("baseline") else None
+        declared_ms = request.duration_ms if request.HasField("duration_ms") else None
+        if request.recording_url or request.recording or request.recording_format:
+            data = await self._file(request)
+            found = await asyncio.to_thread(
+                _analyze_file, data, request.recording_format, options, baseline, declared_ms
+            )
+        else:
+            signals = messages.recording(request.signals)
+            found = await asyncio.to_thread(analyze, signals, options, baseline, declared_ms)
+        response = messages.response(found, options)
         response.MergeFrom(biosignal_pb2.AnalyzeBiosignalResponse(**watch.head()))
         return response
 
     async def StreamBiosignal(
         self,
         request_iterator: AsyncIterator[biosignal_pb2.StreamBiosignalRequest],
-        context: grpc.aio.ServicerContext[Any, Any],
+        context: _Context,
     ) -> AsyncIterator[biosignal_pb2.StreamBiosignalResponse]:
         raise errors.NotBuilt(
             "Live biosignals are not available in this version.",
@@ -49,148 +59,31 @@ class BiosignalServicer(biosignal_pb2_grpc.BiosignalServiceServicer):
         )
         yield biosignal_pb2.StreamBiosignalResponse()
 
-
-def _recording(signals: biosignal_pb2.Signals) -> Recording:
-    return {field.name: _signal(given) for field, given in signals.ListFields()}
-
-
-def _signal(given: biosignal_pb2.Signal) -> Signal:
-    return Signal(
-        np.fromiter(given.data, float, len(given.data)),
-        given.sample_rate_hz,
-        given.unit,
-        given.adc_gain if given.HasField("adc_gain") else None,
-    )
-
-
-def _options(asked: biosignal_pb2.BiosignalOptions) -> Options:
-    return Options(
-        hrv=asked.return_hrv if asked.HasField("return_hrv") else True,
-        stress=asked.return_stress if asked.HasField("return_stress") else True,
-        engagement=asked.return_engagement if asked.HasField("return_engagement") else True,
-        baseline_s=asked.baseline_ms / 1000 if asked.HasField("baseline_ms") else None,
-    )
-
-
-def _response(found: Analysis, options: Options) -> biosignal_pb2.AnalyzeBiosignalResponse:
-    return biosignal_pb2.AnalyzeBiosignalResponse(
-        duration_ms=round(found.duration_s * 1000),
-        heart_rate=_heart_rate(found),
-        hrv=_variability(found),
-        eda=_eda(found),
-        respiration=_respiration(found),
-        temperature=_temperature(found),
-        derived_states=_states(found.states, options),
-        timeline=[_moment(moment, options) for moment in found.timeline],
-        quality=[
-            biosignal_pb2.SignalQuality(
-                signal=name,
-                start_ms=round(part.start_s * 1000),
-                end_ms=round(part.end_s * 1000),
-                score=round(part.score, 4),
-                usable=part.usable,
+    async def _file(self, request: biosignal_pb2.AnalyzeBiosignalRequest) -> bytes:
+        if request.HasField("signals"):
+            raise errors.InvalidRequest(
+                "Give exactly one of signals, recording_url and recording_base64.",
+                field="signals",
+                suggestion="Send the samples as signals, or the file they are in, not both.",
             )
-            for name, parts in found.quality.items()
-            for part in parts
-        ],
-        warnings=[
-            types_pb2.Warning(code=remark.code, message=remark.message) for remark in found.remarks
-        ],
-        provenance=[
-            types_pb2.Provenance(model=method.name, version=method.version)
-            for method in found.methods
-        ],
-    )
+        return await self._media.load(
+            kind="recording",
+            url=request.recording_url,
+            data=request.recording,
+            limit_bytes=RECORDING_LIMIT_BYTES,
+        )
 
 
-def _heart_rate(found: Analysis) -> biosignal_pb2.HeartRate | None:
-    rate = found.heart_rate
-    if rate is None:
-        return None
-    return biosignal_pb2.HeartRate(
-        mean_bpm=_rounded(rate.mean_bpm),
-        min_bpm=_rounded(rate.min_bpm),
-        max_bpm=_rounded(rate.max_bpm),
-        std_bpm=_rounded(rate.std_bpm),
-        beat_count=rate.beat_count,
-    )
-
-
-def _variability(found: Analysis) -> biosignal_pb2.HeartRateVariability | None:
-    measured = found.hrv
-    if measured is None:
-        return None
-    return biosignal_pb2.HeartRateVariability(
-        rmssd_ms=_rounded(measured.rmssd_ms, 3),
-        sdnn_ms=_rounded(measured.sdnn_ms, 3),
-        pnn50=_rounded(measured.pnn50),
-        lf_ms2=_rounded(measured.lf_ms2, 3),
-        hf_ms2=_rounded(measured.hf_ms2, 3),
-        lf_hf_ratio=_rounded(measured.lf_hf_ratio),
-        mean_nn_ms=_rounded(measured.mean_nn_ms, 3),
-        excluded_ratio=_rounded(measured.excluded_ratio),
-    )
-
-
-def _eda(found: Analysis) -> biosignal_pb2.ElectrodermalActivity | None:
-    activity = found.eda
-    if activity is None:
-        return None
-    return biosignal_pb2.ElectrodermalActivity(
-        scl_mean=_rounded(activity.scl_mean),
-        scr_count=activity.scr_count,
-        scr_amplitude_mean=_rounded(activity.scr_amplitude_mean),
-        scr_rate_per_min=_rounded(activity.scr_rate_per_min),
-    )
-
-
-def _respiration(found: Analysis) -> biosignal_pb2.Respiration | None:
-    breathing = found.respiration
-    if breathing is None:
-        return None
-    return biosignal_pb2.Respiration(
-        rate_mean_bpm=_rounded(breathing.mean_bpm), rate_std_bpm=_rounded(breathing.std_bpm)
-    )
-
-
-def _temperature(found: Analysis) -> biosignal_pb2.SkinTemperature | None:
-    warmth = found.temperature
-    if warmth is None:
-        return None
-    return biosignal_pb2.SkinTemperature(
-        mean_celsius=_rounded(warmth.mean_celsius),
-        slope_celsius_per_min=_rounded(warmth.slope_celsius_per_min),
-    )
-
-
-def _states(derived: states.States, options: Options) -> biosignal_pb2.DerivedStates | None:
-    if not (options.stress or options.engagement):
-        return None
-    return biosignal_pb2.DerivedStates(
-        stress_level=_rounded(derived.stress) if options.stress else None,
-        relaxation=_rounded(derived.relaxation) if options.stress else None,
-        engagement=_rounded(derived.engagement) if options.engagement else None,
-        arousal=_rounded(derived.arousal),
-        confidence=round(derived.confidence, 4),
-        experimental=states.EXPERIMENTAL if options.engagement else (),
-    )
-
-
-def _moment(moment: Moment, options: Options) -> biosignal_pb2.BiosignalMoment:
-    return biosignal_pb2.BiosignalMoment(
-        time_ms=round(moment.start_s * 1000),
-        stress=_rounded(moment.states.stress) if options.stress else None,
-        engagement=_rounded(moment.states.engagement) if options.engagement else None,
-        arousal=_rounded(moment.states.arousal),
-        heart_rate_bpm=_rounded(moment.heart_rate_bpm),
-    )
-
-
-def _rounded(value: float | None, digits: int = 4) -> float | None:
-    return None if value is None else round(float(value), digits)
+def _analyze_file(
+    data: bytes, kind: str, options: Options, baseline: Recording | None, declared_ms: int | None
+) -> Analysis:
+    signals, left_out = read(data, kind)
+    found = analyze(signals, options, baseline, declared_ms, where="recording")
+    return replace(found, remarks=[*left_out, *found.remarks])
 
 
 async def register(server: grpc.aio.Server, service: Service) -> str:
     """Adds the biosignal service to a server."""
-    biosignal_pb2_grpc.add_BiosignalServiceServicer_to_server(BiosignalServicer(), server)
+    servicer = BiosignalServicer(service.media)
+    biosignal_pb2_grpc.add_BiosignalServiceServicer_to_server(servicer, server)
     return str(biosignal_pb2.DESCRIPTOR.services_by_name["BiosignalService"].full_name)

@@ -95,56 +95,61 @@ _NAMES = {
     "degf": "F",
     "kelvin": "K",
 }
+_COUNTS = "adc"
 _MICRO = str.maketrans({"\N{MICRO SIGN}": "u", "\N{GREEK SMALL LETTER MU}": "u", "°": None})
 
 
-def convert(name: str, signal: Signal) -> Samples:
+def check(name: str, signal: Signal, where: str = "signals") -> None:
+    """Raises InvalidSignal for a unit that the signal cannot have, or counts without a gain."""
+    _scale(name, signal, where)
+
+
+def convert(name: str, signal: Signal, where: str = "signals") -> Samples:
     """Samples (n,) in mV, µS, ms or °C; ppg and respiration as they are, their unit is free.
 
     Raises InvalidSignal for a unit that the signal cannot have, and for values that a body does
     not give in that unit, naming the unit that fits.
     """
     quantity = _QUANTITIES.get(name)
+    unit, scale = _scale(name, signal, where)
+    values = scale(signal.data)
     if quantity is None:
-        return signal.data
-    if name == "ecg" and signal.unit.strip().lower() == "adc":
-        return _from_counts(signal, quantity)
+        return values
+    level = quantity.level(values, signal.rate_hz)
+    if not _plausible(level, quantity):
+        raise _implausible(name, signal, unit, level, quantity, where)
+    return values
+
+
+def _scale(name: str, signal: Signal, where: str) -> tuple[str, Convert]:
+    """The unit of a signal and its way into the base unit."""
+    quantity = _QUANTITIES.get(name)
+    if quantity is None:
+        return signal.unit, _times(1)
+    if name == "ecg" and signal.unit.strip().lower() == _COUNTS:
+        return _COUNTS, _times(1 / _gain(signal, where))
     unit = _canonical(signal.unit, quantity)
     if unit is None:
-        known = [*quantity.units, *(["adc"] if name == "ecg" else [])]
+        known = [*quantity.units, *([_COUNTS] if name == "ecg" else [])]
         raise errors.InvalidSignal(
             f"{name} has no unit." if not signal.unit else f"{name} has no unit {signal.unit!r}.",
             reason="Unknown unit",
             suggestion=f"Use one of {', '.join(known)}.",
-            field=f"signals.{name}.unit",
+            field=f"{where}.{name}.unit",
         )
-    values = quantity.units[unit](signal.data)
-    level = quantity.level(values, signal.rate_hz)
-    if not _plausible(level, quantity):
-        fitting = [
-            other
-            for other, change in quantity.units.items()
-            if _plausible(quantity.level(change(signal.data), signal.rate_hz), quantity)
-        ]
-        advice = f"The values fit {' or '.join(fitting)}: send that unit." if fitting else None
-        raise _implausible(name, unit, level, quantity, advice)
-    return values
+    return unit, quantity.units[unit]
 
 
-def _from_counts(signal: Signal, quantity: Quantity) -> Samples:
+def _gain(signal: Signal, where: str) -> float:
     gain = signal.adc_gain
     if gain is None or not 0 < gain < float("inf"):
         raise errors.InvalidSignal(
             "ecg is in adc counts without a gain.",
             reason="No adc_gain",
             suggestion="Send adc_gain, the counts per mV, such as 200.",
-            field="signals.ecg.adc_gain",
+            field=f"{where}.ecg.adc_gain",
         )
-    values = signal.data / gain
-    level = quantity.level(values, signal.rate_hz)
-    if not _plausible(level, quantity):
-        raise _implausible("ecg", "adc", level, quantity, "Check adc_gain, the counts per mV.")
-    return values
+    return gain
 
 
 def _canonical(unit: str, quantity: Quantity) -> str | None:
@@ -161,13 +166,23 @@ def _plausible(level: float, quantity: Quantity) -> bool:
 
 
 def _implausible(
-    name: str, unit: str, level: float, quantity: Quantity, advice: str | None
+    name: str, signal: Signal, unit: str, level: float, quantity: Quantity, where: str
 ) -> errors.InvalidSignal:
     usual = f"{quantity.lowest:g} to {quantity.highest:g} {quantity.base}"
+    advice = "Check the unit and the scale of the values."
+    fitting = [
+        other
+        for other, change in quantity.units.items()
+        if _plausible(quantity.level(change(signal.data), signal.rate_hz), quantity)
+    ]
+    if unit == _COUNTS:
+        advice = "Check adc_gain, the counts per mV."
+    elif fitting:
+        advice = f"The values fit {' or '.join(fitting)}: send that unit."
     return errors.InvalidSignal(
         f"{name} cannot be in {unit}: its {quantity.level_name} would be {level:.4g} "
         f"{quantity.base}, and bodies have {usual}.",
         reason="Implausible values for the unit",
-        suggestion=advice or "Check the unit and the scale of the values.",
-        field=f"signals.{name}.unit",
+        suggestion=advice,
+        field=f"{where}.{name}.unit",
     )

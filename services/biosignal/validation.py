@@ -61,6 +61,54 @@ def check_duration(recording: Recording, declared_ms: int) -> None:
         )
 
 
+def check_samples(name: str, values: Samples, field: str) -> None:
+    """Raises InvalidSignal for samples (n,) that no sensor gives; `field` is the signal's path."""
+    if not len(values):
+        raise errors.InvalidSignal(
+            f"{name} has no samples.",
+            reason="Empty data",
+            suggestion="Send the samples in data.",
+            field=f"{field}.data",
+        )
+    wrong = np.flatnonzero(~np.isfinite(values))
+    if len(wrong):
+        raise errors.InvalidSignal(
+            f"{name} has {len(wrong)} samples that are no numbers, the first at {wrong[0]}.",
+            reason="NaN or infinite samples",
+            suggestion="Cut the recording there, or fill short gaps by interpolation.",
+            field=f"{field}.data",
+        )
+    largest = float(np.abs(values).max())
+    if largest > _LARGEST:
+        raise errors.InvalidSignal(
+            f"{name} has a sample of {largest:.3g}, which no sensor gives.",
+            reason="Absurd samples",
+            suggestion="Cut the recording there, or send it in another unit.",
+            field=f"{field}.data",
+        )
+    if name == "rr" and (values <= 0).any():
+        raise errors.InvalidSignal(
+            "rr has intervals of 0 or less.",
+            reason="Negative intervals",
+            suggestion="Send the time from each beat to the next.",
+            field=f"{field}.data",
+        )
+
+
+def check_rate(name: str, rate_hz: float, field: str) -> None:
+    """Raises InvalidSignal for a rate that is no use for the signal; `field` is its path."""
+    if name not in _RATES_HZ:
+        return
+    lowest, highest = _RATES_HZ[name]
+    if not lowest <= rate_hz <= highest:
+        raise errors.InvalidSignal(
+            f"{name} cannot have {rate_hz:g} samples a second.",
+            reason="Sample rate out of range",
+            suggestion=f"Use {lowest:g} to {highest:g} Hz; resample where needed.",
+            field=f"{field}.sample_rate",
+        )
+
+
 def damaged(values: Samples, rate_hz: float) -> Mask:
     """Which samples (n,) of a wave are saturated (4 or more alike at its extreme) or dead (0.5 s
     or more alike)."""
@@ -80,30 +128,8 @@ def damaged(values: Samples, rate_hz: float) -> Mask:
 
 
 def _check_signal(name: str, signal: Signal, least_s: float, field: str) -> None:
-    if not len(signal.data):
-        raise errors.InvalidSignal(
-            f"{name} has no samples.",
-            reason="Empty data",
-            suggestion="Send the samples in data.",
-            field=f"{field}.data",
-        )
-    wrong = np.flatnonzero(~np.isfinite(signal.data))
-    if len(wrong):
-        raise errors.InvalidSignal(
-            f"{name} has {len(wrong)} samples that are no numbers, the first at {wrong[0]}.",
-            reason="NaN or infinite samples",
-            suggestion="Cut the recording there, or fill short gaps by interpolation.",
-            field=f"{field}.data",
-        )
-    largest = float(np.abs(signal.data).max())
-    if largest > _LARGEST:
-        raise errors.InvalidSignal(
-            f"{name} has a sample of {largest:.3g}, which no sensor gives.",
-            reason="Absurd samples",
-            suggestion="Cut the recording there, or send it in another unit.",
-            field=f"{field}.data",
-        )
-    _check_rate(name, signal, field)
+    check_samples(name, signal.data, field)
+    check_rate(name, signal.rate_hz, field)
     seconds = duration_s(name, signal)
     if seconds < least_s:
         raise errors.InvalidSignal(
@@ -120,28 +146,8 @@ def _check_signal(name: str, signal: Signal, least_s: float, field: str) -> None
             suggestion="Send it in parts, or check sample_rate and unit.",
             field=f"{field}.data",
         )
-    if name == "rr" and (signal.data <= 0).any():
-        raise errors.InvalidSignal(
-            "rr has intervals of 0 or less.",
-            reason="Negative intervals",
-            suggestion="Send the time from each beat to the next.",
-            field=f"{field}.data",
-        )
     if name not in {"rr", "temperature"}:
         _check_range(name, signal, field)
-
-
-def _check_rate(name: str, signal: Signal, field: str) -> None:
-    if name not in _RATES_HZ:
-        return
-    lowest, highest = _RATES_HZ[name]
-    if not lowest <= signal.rate_hz <= highest:
-        raise errors.InvalidSignal(
-            f"{name} cannot have {signal.rate_hz:g} samples a second.",
-            reason="Sample rate out of range",
-            suggestion=f"Use {lowest:g} to {highest:g} Hz; resample where needed.",
-            field=f"{field}.sample_rate",
-        )
 
 
 def _check_range(name: str, signal: Signal, field: str) -> None:

@@ -1,28 +1,19 @@
 """The service over a real gRPC server."""
 
 import json
-from collections.abc import AsyncIterator
 
 import grpc
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 from google.protobuf import json_format
 
-from affectmesh.v1 import biosignal_pb2, biosignal_pb2_grpc
-from services.biosignal.servicer import BiosignalServicer
+from affectmesh.v1 import biosignal_pb2
 from services.common import errors
+from tests.biosignal import recorded, synthetic
+from tests.biosignal.conftest import Stub
+from tests.biosignal.recorded import Channel
 from tests.biosignal.synthetic import SAMPLES
-from tests.common.serving import serving
-
-Stub = biosignal_pb2_grpc.BiosignalServiceStub
-
-
-@pytest.fixture
-async def stub() -> AsyncIterator[Stub]:
-    async def add(server: grpc.aio.Server) -> None:
-        biosignal_pb2_grpc.add_BiosignalServiceServicer_to_server(BiosignalServicer(), server)
-
-    async with serving(add) as address, grpc.aio.insecure_channel(address) as channel:
-        yield Stub(channel)
 
 
 def request(**changes: object) -> biosignal_pb2.AnalyzeBiosignalRequest:
@@ -85,3 +76,78 @@ async def test_live_signals_are_not_built(stub: Stub) -> None:
         async for _ in stub.StreamBiosignal(iter([biosignal_pb2.StreamBiosignalRequest()])):
             pass
     assert isinstance(errors.from_rpc(caught.value, "biosignal"), errors.NotBuilt)
+
+
+async def test_an_uploaded_file_gives_what_its_signals_give(stub: Stub) -> None:
+    rest = synthetic.sample("rest")
+    ecg, eda = rest["ecg"], rest["eda"]
+    file = recorded.edf(
+        Channel("ECG", ecg.unit, int(ecg.rate_hz), ecg.data, 5),
+        Channel("EEG", "uV", 4, eda.data, 50),
+        Channel("GSR", eda.unit, int(eda.rate_hz), eda.data, 50),
+    )
+    answer = await stub.AnalyzeBiosignal(
+        biosignal_pb2.AnalyzeBiosignalRequest(recording=file, duration_ms=60_000)
+    )
+    direct = await stub.AnalyzeBiosignal(request())
+    assert answer.heart_rate.mean_bpm == pytest.approx(direct.heart_rate.mean_bpm, abs=0.05)
+    assert answer.eda.scl_mean == pytest.approx(direct.eda.scl_mean, abs=0.01)
+    assert answer.warnings[0].code == "CHANNELS_LEFT_OUT"
+    codes = [warning.code for warning in answer.warnings]
+    assert codes[1:] == [warning.code for warning in direct.warnings]
+
+
+async def refused(
+    stub: Stub, asked: biosignal_pb2.AnalyzeBiosignalRequest
+) -> errors.AffectMeshError:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await stub.AnalyzeBiosignal(asked)
+    return errors.from_rpc(caught.value, "biosignal")
+
+
+async def test_a_request_has_signals_or_one_file(stub: Stub) -> None:
+    both = request()
+    both.recording = b"ecg"
+    assert (await refused(stub, both)).details["field"] == "signals"
+    twice = biosignal_pb2.AnalyzeBiosignalRequest(recording=b"ecg", recording_url="https://a.org/b")
+    assert "exactly one of recording_url" in (await refused(stub, twice)).message
+    empty = biosignal_pb2.AnalyzeBiosignalRequest(recording_format="edf")
+    assert "exactly one of recording_url" in (await refused(stub, empty)).message
+
+
+async def test_a_file_is_judged_as_signals_are(stub: Stub) -> None:
+    ecg = synthetic.ecg(synthetic.beat_times(30), 30, 256)
+    bad = {
+        "Unknown unit": recorded.edf(Channel("ECG", "furlong", 256, ecg)),
+        "Implausible values for the unit": recorded.edf(Channel("ECG", "uV", 256, ecg)),
+        "NaN or infinite samples": recorded.zipped(
+            {"r.hea": "r 1 256\nr.dat 16 200 16 0 0 0 0 II\n", "r.dat": b"\0\x80" * 9000}
+        ),
+    }
+    for reason, file in bad.items():
+        error = await refused(stub, biosignal_pb2.AnalyzeBiosignalRequest(recording=file))
+        assert isinstance(error, errors.InvalidSignal)
+        assert error.details["reason"] == reason
+        assert error.details["field"].startswith("recording.ecg")
+    assert (await stub.AnalyzeBiosignal(request())).heart_rate.beat_count == 59
+
+
+async def test_a_file_may_be_behind_a_url(stub: Stub) -> None:
+    ecg = synthetic.ecg(synthetic.beat_times(30), 30, 256)
+    file = recorded.csv("ecg (mV) @ 256 Hz", ecg)
+
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(body=file)
+
+    app = web.Application()
+    app.router.add_get("/night.csv", answer)
+    async with TestServer(app) as server:
+        found = await stub.AnalyzeBiosignal(
+            biosignal_pb2.AnalyzeBiosignalRequest(recording_url=str(server.make_url("/night.csv")))
+        )
+        error = await refused(
+            stub,
+            biosignal_pb2.AnalyzeBiosignalRequest(recording_url=str(server.make_url("/other"))),
+        )
+    assert found.heart_rate.mean_bpm == pytest.approx(66, abs=0.5)
+    assert isinstance(error, errors.FetchFailed)

@@ -1,0 +1,159 @@
+"""Between the contract and the analysis."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from affectmesh.v1 import biosignal_pb2, types_pb2
+from services.biosignal import states
+from services.biosignal.analyze import Analysis, Moment, Options
+from services.biosignal.signals import Recording, Signal
+
+
+def recording(signals: biosignal_pb2.Signals) -> Recording:
+    """The signals of a message."""
+    return {field.name: _signal(given) for field, given in signals.ListFields()}
+
+
+def _signal(given: biosignal_pb2.Signal) -> Signal:
+    return Signal(
+        np.fromiter(given.data, float, len(given.data)),
+        given.sample_rate_hz,
+        given.unit,
+        given.adc_gain if given.HasField("adc_gain") else None,
+    )
+
+
+def options(asked: biosignal_pb2.BiosignalOptions) -> Options:
+    """The options of a message, with their defaults."""
+    return Options(
+        hrv=asked.return_hrv if asked.HasField("return_hrv") else True,
+        stress=asked.return_stress if asked.HasField("return_stress") else True,
+        engagement=asked.return_engagement if asked.HasField("return_engagement") else True,
+        baseline_s=asked.baseline_ms / 1000 if asked.HasField("baseline_ms") else None,
+    )
+
+
+def response(found: Analysis, asked: Options) -> biosignal_pb2.AnalyzeBiosignalResponse:
+    """The answer to a recording, its head apart."""
+    return biosignal_pb2.AnalyzeBiosignalResponse(
+        duration_ms=round(found.duration_s * 1000),
+        heart_rate=_heart_rate(found),
+        hrv=_variability(found),
+        eda=_eda(found),
+        respiration=_respiration(found),
+        temperature=_temperature(found),
+        derived_states=_states(found.states, asked),
+        timeline=[_moment(moment, asked) for moment in found.timeline],
+        quality=_quality(found),
+        warnings=_warnings(found),
+        provenance=[
+            types_pb2.Provenance(model=method.name, version=method.version)
+            for method in found.methods
+        ],
+    )
+
+
+def _quality(found: Analysis, offset_s: float = 0.0) -> list[biosignal_pb2.SignalQuality]:
+    return [
+        biosignal_pb2.SignalQuality(
+            signal=name,
+            start_ms=round((offset_s + part.start_s) * 1000),
+            end_ms=round((offset_s + part.end_s) * 1000),
+            score=round(part.score, 4),
+            usable=part.usable,
+        )
+        for name, parts in found.quality.items()
+        for part in parts
+    ]
+
+
+def _warnings(found: Analysis) -> list[types_pb2.Warning]:
+    return [types_pb2.Warning(code=remark.code, message=remark.message) for remark in found.remarks]
+
+
+def _heart_rate(found: Analysis) -> biosignal_pb2.HeartRate | None:
+    rate = found.heart_rate
+    if rate is None:
+        return None
+    return biosignal_pb2.HeartRate(
+        mean_bpm=_rounded(rate.mean_bpm),
+        min_bpm=_rounded(rate.min_bpm),
+        max_bpm=_rounded(rate.max_bpm),
+        std_bpm=_rounded(rate.std_bpm),
+        beat_count=rate.beat_count,
+    )
+
+
+def _variability(found: Analysis) -> biosignal_pb2.HeartRateVariability | None:
+    measured = found.hrv
+    if measured is None:
+        return None
+    return biosignal_pb2.HeartRateVariability(
+        rmssd_ms=_rounded(measured.rmssd_ms, 3),
+        sdnn_ms=_rounded(measured.sdnn_ms, 3),
+        pnn50=_rounded(measured.pnn50),
+        lf_ms2=_rounded(measured.lf_ms2, 3),
+        hf_ms2=_rounded(measured.hf_ms2, 3),
+        lf_hf_ratio=_rounded(measured.lf_hf_ratio),
+        mean_nn_ms=_rounded(measured.mean_nn_ms, 3),
+        excluded_ratio=_rounded(measured.excluded_ratio),
+    )
+
+
+def _eda(found: Analysis) -> biosignal_pb2.ElectrodermalActivity | None:
+    activity = found.eda
+    if activity is None:
+        return None
+    return biosignal_pb2.ElectrodermalActivity(
+        scl_mean=_rounded(activity.scl_mean),
+        scr_count=activity.scr_count,
+        scr_amplitude_mean=_rounded(activity.scr_amplitude_mean),
+        scr_rate_per_min=_rounded(activity.scr_rate_per_min),
+    )
+
+
+def _respiration(found: Analysis) -> biosignal_pb2.Respiration | None:
+    breathing = found.respiration
+    if breathing is None:
+        return None
+    return biosignal_pb2.Respiration(
+        rate_mean_bpm=_rounded(breathing.mean_bpm), rate_std_bpm=_rounded(breathing.std_bpm)
+    )
+
+
+def _temperature(found: Analysis) -> biosignal_pb2.SkinTemperature | None:
+    warmth = found.temperature
+    if warmth is None:
+        return None
+    return biosignal_pb2.SkinTemperature(
+        mean_celsius=_rounded(warmth.mean_celsius),
+        slope_celsius_per_min=_rounded(warmth.slope_celsius_per_min),
+    )
+
+
+def _states(derived: states.States, asked: Options) -> biosignal_pb2.DerivedStates | None:
+    if not (asked.stress or asked.engagement):
+        return None
+    return biosignal_pb2.DerivedStates(
+        stress_level=_rounded(derived.stress) if asked.stress else None,
+        relaxation=_rounded(derived.relaxation) if asked.stress else None,
+        engagement=_rounded(derived.engagement) if asked.engagement else None,
+        arousal=_rounded(derived.arousal),
+        confidence=round(derived.confidence, 4),
+        experimental=states.EXPERIMENTAL if asked.engagement else (),
+    )
+
+
+def _moment(moment: Moment, asked: Options) -> biosignal_pb2.BiosignalMoment:
+    return biosignal_pb2.BiosignalMoment(
+        time_ms=round(moment.start_s * 1000),
+        stress=_rounded(moment.states.stress) if asked.stress else None,
+        engagement=_rounded(moment.states.engagement) if asked.engagement else None,
+        arousal=_rounded(moment.states.arousal),
+        heart_rate_bpm=_rounded(moment.heart_rate_bpm),
+    )
+
+
+def _rounded(value: float | None, digits: int = 4) -> float | None:
+    return None if value is None else round(float(value), digits)
