@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from functools import wraps
 from typing import Any
 
 import grpc
-from google.protobuf.timestamp_pb2 import Timestamp
-from sqlalchemy import RowMapping, select
+from sqlalchemy import select
 
 from affectmesh.v1 import billing_pb2 as pb
 from affectmesh.v1 import billing_pb2_grpc
-from services.billing import fields, ledger, organizations, prices
+from services.billing import fields, ledger, messages, organizations, prices
 from services.billing.announcements import Announcements
 from services.billing.api_keys import DEFAULT_OVERLAP_S, ApiKeys
 from services.billing.audit import Audit
@@ -130,12 +128,12 @@ class BillingServicer(billing_pb2_grpc.BillingServiceServicer):
                 role=pb.ROLE_OWNER,
                 password_hash=password_hash,
             )
-        return _organization(row)
+        return messages.organization(row)
 
     async def GetOrganization(
         self, request: pb.GetOrganizationRequest, _context: Context
     ) -> pb.Organization:
-        return _organization(await self._organizations.get(request.org_id))
+        return messages.organization(await self._organizations.get(request.org_id))
 
     async def UpdateOrganization(
         self, request: pb.UpdateOrganizationRequest, _context: Context
@@ -143,9 +141,9 @@ class BillingServicer(billing_pb2_grpc.BillingServiceServicer):
         limits = request.custom_limits
         row = await self._organizations.update(
             request.org_id,
-            plan=_optional(request, "plan"),
-            jurisdiction=_optional(request, "jurisdiction"),
-            use_context=_optional(request, "use_context"),
+            plan=messages.optional(request, "plan"),
+            jurisdiction=messages.optional(request, "jurisdiction"),
+            use_context=messages.optional(request, "use_context"),
             thresholds=request.usage_thresholds_usd,
             limits=(limits.requests_per_minute, limits.burst, limits.requests_per_day)
             if request.HasField("custom_limits")
@@ -153,7 +151,7 @@ class BillingServicer(billing_pb2_grpc.BillingServiceServicer):
             actor=request.actor,
         )
         self._announcements.void(f"org_{request.org_id}")
-        return _organization(row)
+        return messages.organization(row)
 
     async def CreateUser(self, request: pb.CreateUserRequest, _context: Context) -> pb.User:
         row = await self._users.add(
@@ -164,7 +162,7 @@ class BillingServicer(billing_pb2_grpc.BillingServiceServicer):
             actor=request.actor,
             actor_role=request.actor_role,
         )
-        return _user(row)
+        return messages.user(row)
 
     async def ListUsers(
         self, request: pb.ListUsersRequest, _context: Context
@@ -173,20 +171,20 @@ class BillingServicer(billing_pb2_grpc.BillingServiceServicer):
         position = fields.page_position(request.page_token, 1)
         rows = await self._users.page(request.org_id, position[0] if position else None, size)
         token = fields.page_token(rows[-1]["email"]) if len(rows) == size else ""
-        return pb.ListUsersResponse(users=map(_user, rows), next_page_token=token)
+        return pb.ListUsersResponse(users=map(messages.user, rows), next_page_token=token)
 
     async def UpdateUser(self, request: pb.UpdateUserRequest, _context: Context) -> pb.User:
         row = await self._users.update(
             request.user_id,
             org_id=request.org_id,
-            role=_optional(request, "role"),
-            password=_optional(request, "password"),
-            enabled=_optional(request, "enabled"),
+            role=messages.optional(request, "role"),
+            password=messages.optional(request, "password"),
+            enabled=messages.optional(request, "enabled"),
             actor=request.actor,
             actor_role=request.actor_role,
         )
         self._announcements.void(request.user_id)
-        return _user(row)
+        return messages.user(row)
 
     async def CreateSession(
         self, request: pb.CreateSessionRequest, _context: Context
@@ -194,8 +192,8 @@ class BillingServicer(billing_pb2_grpc.BillingServiceServicer):
         started = await self._users.sign_in(request.email, request.password)
         return pb.Session(
             session_token=started.token,
-            user=_user(started.user),
-            expire_time=_time(started.expires_ms),
+            user=messages.user(started.user),
+            expire_time=messages.timestamp(started.expires_ms),
         )
 
     async def DeleteSession(
@@ -211,14 +209,14 @@ class BillingServicer(billing_pb2_grpc.BillingServiceServicer):
         row, secret = await self._keys.create(
             org_id=asked.org_id,
             name=asked.name,
-            rate_limit_per_minute=_optional(asked, "rate_limit_per_minute"),
+            rate_limit_per_minute=messages.optional(asked, "rate_limit_per_minute"),
             scopes=asked.scopes,
             test_mode=asked.test_mode,
-            expires_ms=_milliseconds(asked, "expire_time"),
+            expires_ms=messages.milliseconds(asked, "expire_time"),
             family=request.family,
             actor=request.actor,
         )
-        return _key(row, secret)
+        return messages.key(row, secret)
 
     async def ListApiKeys(
         self, request: pb.ListApiKeysRequest, _context: Context
@@ -226,13 +224,14 @@ class BillingServicer(billing_pb2_grpc.BillingServiceServicer):
         size = fields.page_size(request.page_size)
         rows = await self._keys.page(request.org_id, request.page_token, size)
         return pb.ListApiKeysResponse(
-            keys=map(_key, rows), next_page_token=_next(rows, size, "created_ms", "key_id")
+            keys=map(messages.key, rows),
+            next_page_token=messages.next_page(rows, size, "created_ms", "key_id"),
         )
 
     async def RevokeApiKey(self, request: pb.RevokeApiKeyRequest, _context: Context) -> pb.ApiKey:
         row = await self._keys.revoke(request.key_id, request.org_id, request.actor)
         self._announcements.void(request.key_id)
-        return _key(row)
+        return messages.key(row)
 
     async def RotateApiKey(self, request: pb.RotateApiKeyRequest, _context: Context) -> pb.ApiKey:
         overlap = request.overlap_s if request.HasField("overlap_s") else DEFAULT_OVERLAP_S
@@ -240,7 +239,7 @@ class BillingServicer(billing_pb2_grpc.BillingServiceServicer):
             request.key_id, request.org_id, overlap, request.actor
         )
         self._announcements.void(request.key_id)
-        return _key(row, secret)
+        return messages.key(row, secret)
 
     async def CreateOAuthClient(
         self, request: pb.CreateOAuthClientRequest, _context: Context
@@ -251,7 +250,7 @@ class BillingServicer(billing_pb2_grpc.BillingServiceServicer):
             scopes=request.client.scopes,
             actor=request.actor,
         )
-        return _client(row, secret)
+        return messages.client(row, secret)
 
     async def ListOAuthClients(
         self, request: pb.ListOAuthClientsRequest, _context: Context
@@ -259,7 +258,8 @@ class BillingServicer(billing_pb2_grpc.BillingServiceServicer):
         size = fields.page_size(request.page_size)
         rows = await self._oauth.page(request.org_id, request.page_token, size)
         return pb.ListOAuthClientsResponse(
-            clients=map(_client, rows), next_page_token=_next(rows, size, "created_ms", "client_id")
+            clients=map(messages.client, rows),
+            next_page_token=messages.next_page(rows, size, "created_ms", "client_id"),
         )
 
     async def RevokeOAuthClient(
@@ -267,7 +267,7 @@ class BillingServicer(billing_pb2_grpc.BillingServiceServicer):
     ) -> pb.OAuthClient:
         row = await self._oauth.revoke_client(request.client_id, request.org_id, request.actor)
         self._announcements.void(request.client_id)
-        return _client(row)
+        return messages.client(row)
 
     async def IssueToken(
         self, request: pb.IssueTokenRequest, _context: Context
@@ -289,7 +289,9 @@ class BillingServicer(billing_pb2_grpc.BillingServiceServicer):
             plans=(
                 pb.Plan(
                     name=plan.name,
-                    limits=_limits((plan.requests_per_minute, plan.burst, plan.requests_per_day)),
+                    limits=messages.limits(
+                        (plan.requests_per_minute, plan.burst, plan.requests_per_day)
+                    ),
                     max_upload_bytes=plan.max_upload_bytes,
                     max_duration_ms=plan.max_duration_ms,
                 )
@@ -308,7 +310,7 @@ class BillingServicer(billing_pb2_grpc.BillingServiceServicer):
                 entry.item,
                 prices.quantity_of(entry.quantity),
                 entry.test_mode,
-                _milliseconds(entry, "time") or fields.now_ms(),
+                messages.milliseconds(entry, "time") or fields.now_ms(),
                 entry.consent_reference,
             )
             for entry in request.entries
@@ -322,7 +324,7 @@ class BillingServicer(billing_pb2_grpc.BillingServiceServicer):
             total_analyses=month.count,
             total_minutes=prices.plain(month.minutes),
             total_usd=str(month.total_usd),
-            lines=map(_line, month.lines),
+            lines=map(messages.line, month.lines),
         )
 
     async def ListUsageCrossings(
@@ -332,21 +334,22 @@ class BillingServicer(billing_pb2_grpc.BillingServiceServicer):
         before = fields.page_number(request.page_token)
         rows = await self._ledger.crossings(request.org_id, before, size)
         return pb.ListUsageCrossingsResponse(
-            crossings=map(_crossing, rows), next_page_token=_next(rows, size, "sequence")
+            crossings=map(messages.crossing, rows),
+            next_page_token=messages.next_page(rows, size, "sequence"),
         )
 
     async def Quote(self, request: pb.QuoteRequest, _context: Context) -> pb.QuoteResponse:
         line = ledger.line(request.item, prices.quantity_of(request.quantity))
-        return pb.QuoteResponse(line=_line(line))
+        return pb.QuoteResponse(line=messages.line(line))
 
     async def GetInvoice(self, request: pb.GetInvoiceRequest, _context: Context) -> pb.Invoice:
         organization = await self._organizations.get(request.org_id)
         month = await self._ledger.month(request.org_id, request.month)
         return pb.Invoice(
             number=f"INV-{request.org_id}-{month.month.replace('-', '')}",
-            organization=_organization(organization),
+            organization=messages.organization(organization),
             month=month.month,
-            lines=map(_line, month.lines),
+            lines=map(messages.line, month.lines),
             total_usd=str(month.total_usd),
             closed=month.closed,
         )
@@ -358,7 +361,7 @@ class BillingServicer(billing_pb2_grpc.BillingServiceServicer):
             row = await self._audit.append(
                 connection, entry.org_id, entry.actor, action, entry.resource, dict(entry.details)
             )
-        return _audit_entry(row)
+        return messages.audit_entry(row)
 
     async def ListAudit(
         self, request: pb.ListAuditRequest, _context: Context
@@ -367,13 +370,14 @@ class BillingServicer(billing_pb2_grpc.BillingServiceServicer):
         before = fields.page_number(request.page_token)
         rows = await self._audit.page(request.org_id, before, size)
         return pb.ListAuditResponse(
-            entries=map(_audit_entry, rows), next_page_token=_next(rows, size, "sequence")
+            entries=map(messages.audit_entry, rows),
+            next_page_token=messages.next_page(rows, size, "sequence"),
         )
 
     async def CreateDeletionReceipt(
         self, request: pb.CreateDeletionReceiptRequest, _context: Context
     ) -> pb.ErasureReceipt:
-        return _receipt(
+        return messages.receipt(
             await self._receipts.create(
                 request.org_id, request.actor, request.resource, request.sha256
             )
@@ -382,7 +386,7 @@ class BillingServicer(billing_pb2_grpc.BillingServiceServicer):
     async def GetDeletionReceipt(
         self, request: pb.GetDeletionReceiptRequest, _context: Context
     ) -> pb.ErasureReceipt:
-        return _receipt(await self._receipts.get(request.org_id, request.receipt_id))
+        return messages.receipt(await self._receipts.get(request.org_id, request.receipt_id))
 
     async def VerifyAudit(
         self, _request: pb.VerifyAuditRequest, _context: Context
@@ -404,10 +408,10 @@ class BillingServicer(billing_pb2_grpc.BillingServiceServicer):
         return pb.Principal(
             principal_id=key["key_id"],
             scopes=key["scopes"].split(),
-            limits=_limits((minute, burst, day)),
+            limits=messages.limits((minute, burst, day)),
             test_mode=key["test_mode"],
-            expire_time=_time(key["expires_ms"]),
-            **_of_organization(organization),
+            expire_time=messages.timestamp(key["expires_ms"]),
+            **messages.of_organization(organization),
         )
 
     async def _by_token(self, access_token: str) -> pb.Principal:
@@ -416,9 +420,9 @@ class BillingServicer(billing_pb2_grpc.BillingServiceServicer):
         return pb.Principal(
             principal_id=grant.client["client_id"],
             scopes=grant.scopes,
-            limits=_limits(organizations.limits_of(organization)),
-            expire_time=_time(grant.expires_ms),
-            **_of_organization(organization),
+            limits=messages.limits(organizations.limits_of(organization)),
+            expire_time=messages.timestamp(grant.expires_ms),
+            **messages.of_organization(organization),
         )
 
     async def _by_session(self, token: str) -> pb.Principal:
@@ -430,9 +434,9 @@ class BillingServicer(billing_pb2_grpc.BillingServiceServicer):
             principal_id=user["user_id"],
             scopes=_READS if user["role"] == pb.ROLE_ANALYST else fields.SCOPES,
             role=user["role"],
-            limits=_limits(organizations.limits_of(organization)),
-            expire_time=_time(user["expires_ms"]),
-            **_of_organization(organization),
+            limits=messages.limits(organizations.limits_of(organization)),
+            expire_time=messages.timestamp(user["expires_ms"]),
+            **messages.of_organization(organization),
         )
 
     async def _bootstrap(self, secret: str) -> None:
@@ -460,142 +464,6 @@ class BillingServicer(billing_pb2_grpc.BillingServiceServicer):
 
 
 _BOOTSTRAP_LOCK = 7_204_110_320
-
-
-def _optional(message: Any, name: str) -> Any:
-    return getattr(message, name) if message.HasField(name) else None
-
-
-def _time(milliseconds: int | None) -> Timestamp | None:
-    if milliseconds is None:
-        return None
-    stamp = Timestamp()
-    stamp.FromMilliseconds(milliseconds)
-    return stamp
-
-
-def _milliseconds(message: Any, name: str) -> int | None:
-    if not message.HasField(name):
-        return None
-    try:
-        return int(getattr(message, name).ToMilliseconds())
-    except ValueError:
-        raise fields.invalid(name, "This is not a time.", "Send one from 1970 to 9999.") from None
-
-
-def _next(rows: list[RowMapping], size: int, *columns: str) -> str:
-    return fields.page_token(*(rows[-1][name] for name in columns)) if len(rows) == size else ""
-
-
-def _limits(limits: organizations.Limits) -> pb.Limits:
-    minute, burst, day = limits
-    return pb.Limits(requests_per_minute=minute, burst=burst, requests_per_day=day)
-
-
-def _of_organization(row: RowMapping) -> dict[str, Any]:
-    return {
-        "org_id": row["org_id"],
-        "plan": row["plan"],
-        "use_context": row["use_context"],
-        "jurisdiction": row["jurisdiction"],
-    }
-
-
-def _organization(row: RowMapping) -> pb.Organization:
-    custom = (row["custom_minute"], row["custom_burst"], row["custom_day"])
-    return pb.Organization(
-        name=row["name"],
-        usage_thresholds_usd=map(str, organizations.thresholds_of(row)),
-        create_time=_time(row["created_ms"]),
-        custom_limits=None if None in custom else _limits(custom),
-        **_of_organization(row),
-    )
-
-
-def _user(row: RowMapping) -> pb.User:
-    return pb.User(
-        user_id=row["user_id"],
-        org_id=row["org_id"],
-        email=row["email"],
-        role=row["role"],
-        enabled=row["enabled"],
-        create_time=_time(row["created_ms"]),
-    )
-
-
-def _key(row: RowMapping, secret: str = "") -> pb.ApiKey:
-    return pb.ApiKey(
-        key_id=row["key_id"],
-        org_id=row["org_id"],
-        name=row["name"],
-        prefix=row["prefix"],
-        secret=secret,
-        rate_limit_per_minute=row["rate_limit_per_minute"],
-        scopes=row["scopes"].split(),
-        test_mode=row["test_mode"],
-        create_time=_time(row["created_ms"]),
-        last_used_time=_time(row["last_used_ms"]),
-        expire_time=_time(row["expires_ms"]),
-        revoke_time=_time(row["revoked_ms"]),
-    )
-
-
-def _client(row: RowMapping, secret: str = "") -> pb.OAuthClient:
-    return pb.OAuthClient(
-        client_id=row["client_id"],
-        org_id=row["org_id"],
-        name=row["name"],
-        client_secret=secret,
-        scopes=row["scopes"].split(),
-        create_time=_time(row["created_ms"]),
-        revoke_time=_time(row["revoked_ms"]),
-    )
-
-
-def _line(line: ledger.Line) -> pb.UsageLine:
-    return pb.UsageLine(
-        item=line.item,
-        unit=line.unit,
-        quantity=prices.plain(line.quantity),
-        unit_price_usd=str(line.unit_usd.quantize(prices.CENT)),
-        total_usd=str(line.total_usd),
-        count=line.count,
-    )
-
-
-def _crossing(row: RowMapping) -> pb.UsageCrossing:
-    return pb.UsageCrossing(
-        sequence=row["sequence"],
-        org_id=row["org_id"],
-        month=row["month"],
-        threshold_usd=str(prices.from_micro(row["threshold"]).quantize(prices.CENT)),
-        total_usd=str(prices.from_micro(row["total"]).quantize(prices.CENT)),
-        time=_time(row["crossed_ms"]),
-    )
-
-
-def _receipt(row: RowMapping) -> pb.ErasureReceipt:
-    return pb.ErasureReceipt(
-        receipt_id=row["receipt_id"],
-        resource=row["resource"],
-        sha256=row["sha256"].split(),
-        delete_time=_time(row["deleted_ms"]),
-        audit_sequence=row["sequence"],
-        audit_hash=row["hash"],
-    )
-
-
-def _audit_entry(row: Mapping[str, Any] | RowMapping) -> pb.AuditEntry:
-    return pb.AuditEntry(
-        sequence=row["sequence"],
-        org_id=row["org_id"],
-        actor=row["actor"],
-        action=row["action"],
-        resource=row["resource"],
-        details=json.loads(row["details"]),
-        time=_time(row["time_ms"]),
-        hash=row["hash"],
-    )
 
 
 async def register(server: grpc.aio.Server, service: Service) -> str:

@@ -15,8 +15,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 
 import structlog
 from redis.asyncio import Redis
@@ -24,6 +23,7 @@ from redis.asyncio import Redis
 from affectmesh.v1 import billing_pb2 as pb
 from services.billing.announcements import OUTAGES
 from services.common import errors, metrics
+from services.gateway.buckets import GIVE, TAKE, Bucket, Quota, Standing, Waiter
 
 log = structlog.get_logger()
 
@@ -34,154 +34,7 @@ LARGEST_LEASE = 64
 
 _REFUSAL_S = 0.05
 _RETRY_S = 0.25
-_MINUTE_US = 60_000_000
 _DAY_S = 86_400
-
-_TAKE = """
-local interval, burst, allowance = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
-local need, extra = tonumber(ARGV[4]), tonumber(ARGV[5])
-local owed, owed_today = tonumber(ARGV[6]), tonumber(ARGV[7])
-local known_epoch, known_day, known_used = ARGV[8], tonumber(ARGV[9]), tonumber(ARGV[10])
-local time = redis.call('TIME')
-local now = time[1] * 1000000 + time[2]
-local today = math.floor(now / 86400000000)
-
-local free, tat = 1e15, now
-if interval > 0 then
-  tat = math.max(tonumber(redis.call('GET', KEYS[1]) or '0'), now)
-  tat = math.min(tat + owed * interval, now + burst * interval)
-  free = math.floor((now + burst * interval - tat) / interval)
-end
-local left, day, used, epoch = 1e15, today, 0, ''
-if allowance > 0 then
-  local stored = redis.call('HMGET', KEYS[2], 'day', 'used', 'epoch')
-  epoch = stored[3] or string.format('%.0f', now)
-  local last = tonumber(stored[1] or '-1')
-  if last == today or last == today + 1 then day, used = last, tonumber(stored[2]) end
-  if known_day == day then
-    if known_epoch ~= epoch then used = math.max(used, known_used) end
-    used = used + owed_today
-  end
-  left = math.max(0, allowance - used)
-end
-local possible = math.min(free, left)
-local taken = math.min(need, possible)
-if taken == need then taken = need + math.min(extra, math.floor((possible - need) / 8)) end
-
-if interval > 0 then
-  tat = tat + taken * interval
-  local life = math.ceil((tat - now) / 1000) + 1000
-  redis.call('SET', KEYS[1], string.format('%.0f', tat), 'PX', string.format('%.0f', life))
-end
-if allowance > 0 then
-  used = used + taken
-  redis.call('HSET', KEYS[2], 'epoch', epoch, 'day', string.format('%.0f', day),
-    'used', string.format('%.0f', used))
-  redis.call('EXPIRE', KEYS[2], 172800)
-end
-local wait = 0
-if taken < need then
-  if left <= taken then
-    wait = (day + 1) * 86400000000 - now
-  else
-    wait = tat + interval - now - burst * interval
-  end
-end
-return {taken, possible - taken, tat - now, wait, epoch, day, used, math.floor(now / 1000)}
-"""
-
-_GIVE = """
-local interval, tokens, day = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
-local tat = redis.call('GET', KEYS[1])
-if tat and interval > 0 then
-  redis.call('SET', KEYS[1], string.format('%.0f', tat - tokens * interval), 'KEEPTTL')
-end
-local stored = redis.call('HMGET', KEYS[2], 'day', 'used')
-if tonumber(stored[1] or '-1') == day then
-  redis.call('HSET', KEYS[2], 'used', string.format('%.0f', math.max(0, stored[2] - tokens)))
-end
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """Where a principal stands after a request. `reset_s` is the Unix time of a full bucket."""
-
-    limit: int
-    remaining: int
-    reset_s: int
-
-    @property
-    def headers(self) -> Mapping[str, str]:
-        """The headers of the answer; none where there is no limit."""
-        if not self.limit:
-            return {}
-        return {
-            "X-RateLimit-Limit": str(self.limit),
-            "X-RateLimit-Remaining": str(self.remaining),
-            "X-RateLimit-Reset": str(self.reset_s),
-        }
-
-
-@dataclass(slots=True)
-class _Quota:
-    """What this gateway knows of an organisation's day (days since 1970 UTC)."""
-
-    epoch: bytes = b""
-    day: int = 0
-    used: int = 0
-    owed: int = 0
-    """Granted here since Redis went, so not in Redis yet."""
-
-
-@dataclass(slots=True, eq=False)
-class _Bucket:
-    """One principal's limit, and the tokens of it that this gateway holds.
-
-    `held_until`, `refused_until` and `spent_since` are monotonic seconds, `full_at` is Unix time.
-    """
-
-    limits: tuple[int, int, int]
-    keys: tuple[str, str]
-    quota: _Quota
-    held: int = 0
-    held_until: float = 0.0
-    left: int = 0
-    full_at: float = 0.0
-    refused_until: float = 0.0
-    refusal: errors.RateLimited | None = None
-    spent: int = 0
-    spent_since: float = 0.0
-    seen: bool = False
-    """Whether Redis has told where the principal stands."""
-    owed: int = 0
-    tat_s: float = 0.0
-    """Theoretical arrival time on this gateway's monotonic clock, while Redis is gone."""
-    waiting: list[_Waiter] = field(default_factory=list)
-    asking: asyncio.Task[None] | None = None
-
-    @property
-    def interval_us(self) -> int:
-        """Time of one token at the even rate; 0 where there is no rate."""
-        return -(-_MINUTE_US // self.limits[0]) if self.limits[0] else 0
-
-    def spend(self, cost: int) -> Standing:
-        """Takes held tokens."""
-        self.held -= cost
-        self.spent += cost
-        return self.standing()
-
-    def standing(self) -> Standing:
-        """Where the principal stands by what this gateway knows."""
-        minute, _, day = self.limits
-        limit = minute or day
-        return Standing(limit, min(limit, self.left + self.held), math.ceil(self.full_at))
-
-
-@dataclass(slots=True, eq=False)
-class _Waiter:
-    cost: int
-    answer: asyncio.Future[Standing]
 
 
 class Limits:
@@ -198,14 +51,14 @@ class Limits:
         self._gateways = gateways
         self._clock = clock
         self._wall = wall
-        self._buckets: dict[str, _Bucket] = {}
-        self._quotas: dict[int, _Quota] = {}
-        self._holding: set[_Bucket] = set()
+        self._buckets: dict[str, Bucket] = {}
+        self._quotas: dict[int, Quota] = {}
+        self._holding: set[Bucket] = set()
         self._local = redis is None
         self._tasks: list[asyncio.Task[None]] = []
         if redis is not None:
-            self._take = redis.register_script(_TAKE)
-            self._give = redis.register_script(_GIVE)
+            self._take = redis.register_script(TAKE)
+            self._give = redis.register_script(GIVE)
             self._tasks = [
                 asyncio.create_task(self._sweep()),
                 asyncio.create_task(self._probe(redis)),
@@ -231,25 +84,25 @@ class Limits:
         _check_cost(cost, bucket.limits)
         if self._local:
             return self._take_locally(bucket, cost)
-        waiter = _Waiter(cost, asyncio.get_running_loop().create_future())
+        waiter = Waiter(cost, asyncio.get_running_loop().create_future())
         bucket.waiting.append(waiter)
         if bucket.asking is None:
             bucket.asking = asyncio.create_task(self._serve(bucket))
         return await waiter.answer
 
-    def _bucket(self, principal: pb.Principal) -> _Bucket:
+    def _bucket(self, principal: pb.Principal) -> Bucket:
         limits = principal.limits
         wanted = (limits.requests_per_minute, limits.burst, limits.requests_per_day)
         bucket = self._buckets.get(principal.principal_id)
         if bucket is None or bucket.limits != wanted:
-            quota = self._quotas.setdefault(principal.org_id, _Quota())
+            quota = self._quotas.setdefault(principal.org_id, Quota())
             tag = f"affectmesh:{{{principal.org_id}}}"
             rate = f"{tag}:rate:{principal.principal_id}:{wanted[0]}:{wanted[1]}"
-            bucket = _Bucket(wanted, (rate, f"{tag}:day"), quota, spent_since=self._clock())
+            bucket = Bucket(wanted, (rate, f"{tag}:day"), quota, spent_since=self._clock())
             self._buckets[principal.principal_id] = bucket
         return bucket
 
-    async def _serve(self, bucket: _Bucket) -> None:
+    async def _serve(self, bucket: Bucket) -> None:
         """Asks Redis for the tokens of everyone who waits, until nobody does."""
         try:
             while bucket.waiting:
@@ -269,7 +122,7 @@ class Limits:
         finally:
             bucket.asking = None
 
-    async def _ask(self, bucket: _Bucket, need: int) -> tuple[int, bool]:
+    async def _ask(self, bucket: Bucket, need: int) -> tuple[int, bool]:
         """Adds tokens to those held; gives the µs until the next one where they are too few, and
         whether it is the day's allowance that is spent."""
         now = self._clock()
@@ -300,9 +153,7 @@ class Limits:
             self._holding.add(bucket)
         return wait_us, day > 0 and quota.used >= day
 
-    def _answer(
-        self, bucket: _Bucket, waiters: Sequence[_Waiter], wait_us: int, today: bool
-    ) -> None:
+    def _answer(self, bucket: Bucket, waiters: Sequence[Waiter], wait_us: int, today: bool) -> None:
         for waiter in waiters:
             if waiter.answer.cancelled():
                 continue
@@ -316,7 +167,7 @@ class Limits:
                 bucket.refusal = error
             waiter.answer.set_exception(self._refused(bucket, error))
 
-    def _refusal(self, bucket: _Bucket, wait_s: float, today: bool) -> errors.RateLimited:
+    def _refusal(self, bucket: Bucket, wait_s: float, today: bool) -> errors.RateLimited:
         minute, _, day = bucket.limits
         now = self._wall()
         reset = now + wait_s if today else max(bucket.full_at, now + wait_s)
@@ -333,11 +184,11 @@ class Limits:
             reset=str(math.ceil(reset)),
         )
 
-    def _refused(self, bucket: _Bucket, error: errors.RateLimited) -> errors.RateLimited:
+    def _refused(self, bucket: Bucket, error: errors.RateLimited) -> errors.RateLimited:
         metrics.LIMITS_REFUSALS.inc()
         return errors.RateLimited(error.message, **error.details)
 
-    def _take_locally(self, bucket: _Bucket, cost: int) -> Standing:
+    def _take_locally(self, bucket: Bucket, cost: int) -> Standing:
         """Grants this gateway's share of the limit, or raises RateLimited.
 
         A principal whose standing this gateway never had from Redis gets Unavailable.
@@ -376,7 +227,7 @@ class Limits:
         metrics.LIMITS_LOCAL_GRANTS.inc(cost)
         return bucket.standing()
 
-    def _answer_locally(self, bucket: _Bucket, waiter: _Waiter) -> None:
+    def _answer_locally(self, bucket: Bucket, waiter: Waiter) -> None:
         if waiter.answer.cancelled():
             return
         try:
@@ -420,7 +271,7 @@ class Limits:
                 if bucket.asking is None and bucket.held_until < now:
                     await self._give_back(bucket)
 
-    async def _give_back(self, bucket: _Bucket) -> None:
+    async def _give_back(self, bucket: Bucket) -> None:
         tokens, bucket.held = bucket.held, 0
         self._holding.discard(bucket)
         if tokens and not self._local:

@@ -13,7 +13,8 @@ from redis.asyncio import Redis
 from affectmesh.v1 import billing_pb2 as pb
 from services.billing import announcements
 from services.common import errors
-from services.gateway.limits import Limits, Standing
+from services.gateway.buckets import Standing
+from services.gateway.limits import Limits
 from tests.gateway.gateways import RedisServer, redis_server
 
 
