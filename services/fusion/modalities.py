@@ -101,8 +101,7 @@ def read_voice(response: voice_pb2.AnalyzeVoiceResponse) -> Answer:
 
 def read_text(response: text_pb2.AnalyzeTextResponse) -> Answer:
     """The text as a whole."""
-    hardly_read = any(warning.code in _HARDLY_READ for warning in response.warnings)
-    quality = LOW_QUALITY / 2 if hardly_read else 1.0
+    quality = text_quality(response.warnings)
     return _emotional("text", response, response, response.warnings, quality)
 
 
@@ -164,24 +163,34 @@ def _emotional(
     warnings: Sequence[types_pb2.Warning] = (),
 ) -> Answer:
     """An answer from a message with emotions and dimensions."""
-    emotions, dimensions = said.emotions, said.dimensions
-    measured = said.HasField("dimensions")
-    given = {name: getattr(dimensions, name) for name in DIMENSIONS if dimensions.HasField(name)}
-    every = emotions.all or ([emotions.primary] if said.HasField("emotions") else [])
     return Answer(
         result=fusion_pb2.ModalityResult(
-            emotions=emotions if said.HasField("emotions") else None,
-            dimensions=dimensions if measured else None,
+            emotions=said.emotions if said.HasField("emotions") else None,
+            dimensions=said.dimensions if said.HasField("dimensions") else None,
             warnings=result_warnings,
         ),
-        opinion=Opinion(
-            modality=modality,
-            emotions={one.label: one.confidence for one in every},
-            derived=frozenset(one.label for one in every if one.derived),
-            **given,
-            dimensions_derived=dimensions.derived,
-            quality=quality,
-        ),
+        opinion=opinion_of(modality, said, quality),
         provenance=response.provenance,
         warnings=warnings,
     )
+
+
+def opinion_of(modality: str, said: Any, quality: float = 1.0) -> Opinion:
+    """What a message with emotions and dimensions says."""
+    emotions, dimensions = said.emotions, said.dimensions
+    every = emotions.all or ([emotions.primary] if said.HasField("emotions") else [])
+    given = {name: getattr(dimensions, name) for name in DIMENSIONS if dimensions.HasField(name)}
+    return Opinion(
+        modality=modality,
+        emotions={one.label: one.confidence for one in every},
+        derived=frozenset(one.label for one in every if one.derived),
+        **given,
+        dimensions_derived=dimensions.derived,
+        quality=quality,
+    )
+
+
+def text_quality(warnings: Iterable[types_pb2.Warning]) -> float:
+    """In [0, 1]: half of what counts fully where the model could hardly read the text."""
+    hardly_read = any(warning.code in _HARDLY_READ for warning in warnings)
+    return LOW_QUALITY / 2 if hardly_read else 1.0

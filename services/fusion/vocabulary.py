@@ -63,3 +63,12 @@ def common_labels(known: Mapping[str, Set[str]]) -> dict[str, str]:
     union = sorted(frozenset[str]().union(*known.values()))
     shared = frozenset(label for label in union if all(label in can for can in known.values()))
     return {label: label if label in shared else BROADER.get(label, label) for label in union}
+
+
+def folded(emotions: Mapping[str, float]) -> dict[str, float]:
+    """Every label as the broadest of its family; of those that meet, the most confident counts."""
+    broad: dict[str, float] = {}
+    for label, confidence in emotions.items():
+        head = BROADER.get(label, label)
+        broad[head] = max(broad.get(head, 0.0), confidence)
+    return broad

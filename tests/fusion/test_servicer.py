@@ -3,7 +3,6 @@
 import asyncio
 from typing import Any
 
-import grpc
 import pytest
 
 from affectmesh.v1 import (
@@ -420,12 +419,3 @@ async def test_the_request_id_travels_to_every_modality() -> None:
             request("text"), metadata=(("x-request-id", "req_test"),)
         )
     assert response.request_id == "req_test"
-
-
-async def test_the_analysis_of_a_recording_is_not_built() -> None:
-    async with fusion_over({}) as stub:
-        with pytest.raises(grpc.aio.AioRpcError) as refused:
-            async for _ in stub.AnalyzeRecording(fusion_pb2.AnalyzeRecordingRequest()):
-                pass
-    assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED
-    assert isinstance(errors.from_rpc(refused.value, "fusion"), errors.NotBuilt)

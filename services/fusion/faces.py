@@ -1,0 +1,174 @@
+"""The faces of a recording: asked for in parts, put together, and the main speaker among them."""
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import numpy as np
+
+from affectmesh.v1 import face_pb2
+from services.fusion.modalities import opinion_of
+from services.fusion.observations import Saying, Sighting
+
+MOST_PICTURES = 4000
+"""In one part; the face service analyses at most 5000 pictures a request."""
+PARTS = 10
+SHORTEST_PART_MS = 20_000
+"""A recording is asked for in PARTS parts, or fewer where they would be shorter than this."""
+OVERLAP = 0.3
+"""Intersection over union from which two boxes at different times are the same person's."""
+_NO_FACE = "NO_FACE"
+"""Of a part; the whole says so itself."""
+_MOUTH = "AU26"
+_LIDS = "AU45"
+_LEAST_MOUTH = 0.1
+
+
+@dataclass
+class Person:
+    """A face followed through the recording."""
+
+    number: int
+    seen: list[tuple[int, face_pb2.Face]] = field(default_factory=list)
+
+
+def parts(duration_ms: int, pictures_hz: float) -> list[tuple[int, int]]:
+    """Start and end in ms, exclusive, of the equal parts that cover the pictures of a recording."""
+    least = -(-duration_ms * pictures_hz // (MOST_PICTURES * 1000))
+    count = int(max(1, least, min(PARTS, duration_ms // SHORTEST_PART_MS)))
+    edges = [duration_ms * part // count for part in range(count + 1)]
+    return list(pairwise(edges))
+
+
+def join(
+    answers: Sequence[face_pb2.AnalyzeFaceVideoResponse], duration_ms: int
+) -> tuple[face_pb2.AnalyzeFaceVideoResponse, list[Person]]:
+    """One answer for all parts, in which face_id numbers people, and the people.
+
+    A track continues a person who is not seen at the same time and whose last box overlaps its
+    first by OVERLAP; so people keep their number from part to part and after looking away.
+    """
+    joined = face_pb2.AnalyzeFaceVideoResponse(duration_ms=duration_ms)
+    tracks: dict[tuple[int, int], list[tuple[int, face_pb2.Face]]] = defaultdict(list)
+    for part, answer in enumerate(answers):
+        joined.frame_count += answer.frame_count
+        joined.analyzed_frames += answer.analyzed_frames
+        joined.processing_time_ms += answer.processing_time_ms
+        joined.summary.emotion_transitions += answer.summary.emotion_transitions
+        joined.warnings.extend(
+            w for w in answer.warnings if w.code != _NO_FACE and w not in joined.warnings
+        )
+        joined.provenance.extend(p for p in answer.provenance if p not in joined.provenance)
+        for frame in answer.timeline:
+            kept = joined.timeline.add()
+            kept.CopyFrom(frame)
+            for face in kept.faces:
+                tracks[part, face.face_id].append((kept.timestamp_ms, face))
+    people = _people(list(tracks.values()))
+    for person in people:
+        for _, face in person.seen:
+            face.face_id = person.number
+    _summarise(joined, people)
+    return joined, people
+
+
+def main_speaker(
+    people: Sequence[Person], sayings: Sequence[Saying], frames: Sequence[int]
+) -> Person | None:
+    """Whose face is most likely the speaker's; None without people.
+
+    The product of how much of the speech (of the recording, where there is none) the face is seen
+    in, how much its mouth moves in it (standard deviation of AU26), and its mean area; the last
+    two as shares of the largest among the people. `frames` are the times analysed.
+    """
+    spoken = [time for time in frames if any(s.start_ms <= time < s.end_ms for s in sayings)]
+    times = frozenset(spoken or frames)
+    if not people:
+        return None
+    seen = [[face for time, face in one.seen if time in times] for one in people]
+    mouths = _shares([_mouth_movement(faces) for faces in seen])
+    areas = _shares([_mean_area(faces) for faces in seen])
+    scores = [
+        len(faces) / len(times) * max(_LEAST_MOUTH, mouth) * area
+        for faces, mouth, area in zip(seen, mouths, areas, strict=True)
+    ]
+    best = max(scores)
+    return people[scores.index(best)] if best else max(people, key=lambda one: len(one.seen))
+
+
+def sightings(person: Person) -> list[Sighting]:
+    """A person's faces as observations, in order of time."""
+    return [_sighting(time, face) for time, face in sorted(person.seen, key=lambda one: one[0])]
+
+
+def _sighting(time_ms: int, face: face_pb2.Face) -> Sighting:
+    quality = face.quality.score if face.HasField("quality") else 1.0
+    pose = face.pose
+    return Sighting(
+        time_ms,
+        opinion_of("face", face, quality),
+        (pose.pitch, pose.yaw, pose.roll),
+        (face.gaze.pitch, face.gaze.yaw),
+        _intensity(face, _LIDS),
+    )
+
+
+def _people(tracks: Sequence[list[tuple[int, face_pb2.Face]]]) -> list[Person]:
+    people: list[Person] = []
+    for track in sorted(tracks, key=lambda one: one[0][0]):
+        start_ms, first = track[0]
+        fits = [
+            (_overlap(person.seen[-1][1], first), -place)
+            for place, person in enumerate(people)
+            if person.seen[-1][0] < start_ms
+        ]
+        overlap, place = max(fits, default=(0.0, 0))
+        if overlap < OVERLAP:
+            people.append(Person(len(people)))
+            place = -(len(people) - 1)
+        people[-place].seen.extend(track)
+    return people
+
+
+def _overlap(one: face_pb2.Face, other: face_pb2.Face) -> float:
+    a, b = one.bbox, other.bbox
+    width = min(a.x + a.width, b.x + b.width) - max(a.x, b.x)
+    height = min(a.y + a.height, b.y + b.height) - max(a.y, b.y)
+    shared = max(0, width) * max(0, height)
+    return shared / max(1, a.width * a.height + b.width * b.height - shared)
+
+
+def _summarise(joined: face_pb2.AnalyzeFaceVideoResponse, people: Sequence[Person]) -> None:
+    joined.summary.face_count = len(people)
+    faces = [face for person in people for _, face in person.seen]
+    if not faces:
+        return
+    totals: Counter[str] = Counter()
+    for face in faces:
+        totals.update({one.label: one.confidence for one in face.emotions.all})
+    if totals:
+        joined.summary.dominant_emotion = totals.most_common(1)[0][0]
+    for name in ("valence", "arousal"):
+        given = [getattr(f.dimensions, name) for f in faces if f.dimensions.HasField(name)]
+        if given:
+            setattr(joined.summary, f"average_{name}", round(float(np.mean(given)), 4))
+
+
+def _intensity(face: face_pb2.Face, unit: str) -> float | None:
+    return next((one.intensity for one in face.action_units if one.au == unit), None)
+
+
+def _mouth_movement(faces: Sequence[face_pb2.Face]) -> float:
+    given = [value for face in faces if (value := _intensity(face, _MOUTH)) is not None]
+    return float(np.std(given)) if len(given) > 1 else 0.0
+
+
+def _mean_area(faces: Sequence[face_pb2.Face]) -> float:
+    areas = [face.bbox.width * face.bbox.height for face in faces]
+    return float(np.mean(areas)) if areas else 0.0
+
+
+def _shares(values: Sequence[float]) -> list[float]:
+    largest = max(values)
+    return [value / largest if largest else 1.0 for value in values]

@@ -1,0 +1,216 @@
+"""What the services said of a recording, put together."""
+
+from collections.abc import Sequence
+
+from affectmesh.v1 import face_pb2, fusion_pb2, text_pb2, types_pb2, voice_pb2
+from services.common import errors, results
+from services.fusion import body, faces, honesty, messages, moments, timeline
+from services.fusion.analyze import Opinion
+from services.fusion.depth import Depth
+from services.fusion.faces import Person
+from services.fusion.honesty import Honesty
+from services.fusion.modalities import opinion_of, text_quality
+from services.fusion.moments import KeyMoment
+from services.fusion.observations import Observations, Saying, Word
+from services.fusion.recording import Gathered, Words
+from services.fusion.timeline import Moment
+
+VERSION = "1.0.0"
+"""Of the formulas in timeline.py, moments.py, body.py and honesty.py."""
+_LEAST_CONFIDENCE = 0.01
+
+
+def compose(found: Gathered, depth: Depth) -> fusion_pb2.RecordingAnalysis:
+    """The analysis of a recording of which at least a face or speech was found.
+
+    Raises the error of what failed, or InvalidVideo, where there is neither.
+    """
+    duration_ms = found.footage.duration_ms
+    joined, people = faces.join(found.faces, duration_ms)
+    if not people and found.voice is None:
+        raise _nothing(found)
+    sayings = _sayings(found)
+    frames = [frame.timestamp_ms for frame in joined.timeline]
+    speaker = faces.main_speaker(people, sayings, frames)
+    seen = Observations(
+        duration_ms,
+        found.interval_ms if frames else None,
+        faces.sightings(speaker) if speaker else (),
+        sayings,
+        [Word(one.start_ms, one.end_ms) for one in found.voice.words] if found.voice else (),
+    )
+    line = timeline.build(seen, depth.hop_ms)
+    score = honesty.assess(seen, line)
+    return fusion_pb2.RecordingAnalysis(
+        duration_ms=duration_ms,
+        emotion_breakdown=timeline.breakdown(line),
+        timeline=map(_moment, line),
+        key_moments=map(_key_moment, moments.find(seen, line)),
+        honesty=_honesty(score),
+        body_language=map(_cue, body.cues(seen)),
+        voice=found.voice,
+        face=joined if found.faces else None,
+        text=found.text,
+        warnings=[*found.warnings, *_warnings(found, people, speaker, frames, score)],
+        provenance=_provenance(found, joined),
+        timeline_hop_ms=depth.hop_ms,
+        main_face_id=speaker.number if speaker else None,
+        utterances=_utterances(found),
+        depth=depth.name,
+    )
+
+
+def _nothing(found: Gathered) -> errors.AffectMeshError:
+    for failure in found.failures:
+        if failure.retriable:
+            return failure
+    return errors.InvalidVideo(
+        "The recording shows no face and has no speech.",
+        reason=" ".join(["No face was found.", *(warning.message for warning in found.warnings)]),
+        suggestion="Send a recording in which somebody is seen or heard.",
+    )
+
+
+def _sayings(found: Gathered) -> list[Saying]:
+    if found.voice is None:
+        return []
+    return [
+        Saying(one.start_ms, one.end_ms, one.text, _voice_opinion(one), _words_opinion(words))
+        for one, words in zip(found.voice.segments, found.words, strict=True)
+    ]
+
+
+def _voice_opinion(segment: voice_pb2.VoiceSegment) -> Opinion:
+    said = types_pb2.Emotions(primary=results.emotion(segment.emotion, segment.confidence))
+    return opinion_of(
+        "voice", voice_pb2.AnalyzeVoiceResponse(emotions=said, dimensions=segment.dimensions)
+    )
+
+
+def _words_opinion(words: Words | None) -> Opinion | None:
+    """Of words read in short, polarity stands for valence."""
+    if words is None:
+        return None
+    said = text_pb2.AnalyzeTextResponse(
+        emotions=_emotions_of(words), dimensions=_dimensions_of(words)
+    )
+    return opinion_of("text", said, text_quality(words.warnings))
+
+
+def _emotions_of(words: Words) -> types_pb2.Emotions:
+    if isinstance(words, text_pb2.AnalyzeTextResponse):
+        return words.emotions
+    return types_pb2.Emotions(primary=words.emotion, all=[words.emotion])
+
+
+def _dimensions_of(words: Words) -> types_pb2.Dimensions:
+    if isinstance(words, text_pb2.AnalyzeTextResponse):
+        return words.dimensions
+    return types_pb2.Dimensions(valence=words.sentiment.polarity, derived=True)
+
+
+def _utterances(found: Gathered) -> list[fusion_pb2.RecordingUtterance]:
+    segments = found.voice.segments if found.voice else ()
+    return [
+        fusion_pb2.RecordingUtterance(
+            start_ms=one.start_ms,
+            end_ms=one.end_ms,
+            text=one.text,
+            emotions=_emotions_of(words),
+            dimensions=_dimensions_of(words),
+            sentiment=words.sentiment,
+        )
+        for one, words in zip(segments, found.words, strict=True)
+        if words is not None
+    ]
+
+
+def _moment(one: Moment) -> fusion_pb2.RecordingMoment:
+    moment = fusion_pb2.RecordingMoment(
+        start_ms=one.start_ms, end_ms=one.end_ms, modalities=sorted(one.opinions)
+    )
+    if one.fusion is None:
+        return moment
+    if one.fusion.emotions:
+        emotions = results.emotions(one.fusion.emotions, one.fusion.derived, _LEAST_CONFIDENCE)
+        moment.emotions.CopyFrom(emotions)
+    if measured := messages.dimensions(one.fusion):
+        moment.dimensions.CopyFrom(measured)
+    if one.agreement is not None:
+        moment.agreement = round(one.agreement, 4)
+    return moment
+
+
+def _key_moment(one: KeyMoment) -> fusion_pb2.KeyMoment:
+    return fusion_pb2.KeyMoment(
+        timestamp_ms=one.start_ms,
+        end_ms=one.end_ms,
+        type=one.kind,
+        score=round(one.score, 4),
+        evidence=one.evidence,
+    )
+
+
+def _honesty(found: Honesty | None) -> fusion_pb2.HonestyScore | None:
+    if found is None:
+        return None
+    return fusion_pb2.HonestyScore(
+        score=round(found.score, 1),
+        components={name: round(value, 4) for name, value in found.components.items()},
+        weights={name: round(value, 4) for name, value in found.weights.items()},
+        interpretation=honesty.interpretation(found),
+    )
+
+
+def _cue(found: body.Cue) -> fusion_pb2.BodyCue:
+    return fusion_pb2.BodyCue(
+        name=found.name,
+        value=round(found.value, 4),
+        unit=found.unit,
+        measured_ms=found.measured_ms,
+    )
+
+
+def _warnings(
+    found: Gathered,
+    people: Sequence[Person],
+    speaker: Person | None,
+    frames: Sequence[int],
+    score: Honesty | None,
+) -> list[types_pb2.Warning]:
+    listed = []
+    if frames and not people:
+        listed.append(("NO_FACE", "No face was found; face and body language are left out."))
+    if speaker and len(people) > 1:
+        listed.append(
+            (
+                "SEVERAL_FACES",
+                f"{len(people)} people are seen. Face {speaker.number} is taken as the main "
+                f"speaker's: in {len(speaker.seen) / len(frames):.0%} of the pictures analysed; "
+                "presence, size and movement of the mouth during speech decide.",
+            )
+        )
+    if score is None:
+        listed.append(("HONESTY_NOT_MEASURED", "Too little was seen and heard for a score."))
+    elif score.missing:
+        listed.append(
+            (
+                "HONESTY_INCOMPLETE",
+                f"Not measured: {', '.join(score.missing)}; the others weigh more instead.",
+            )
+        )
+    return [types_pb2.Warning(code=code, message=message) for code, message in listed]
+
+
+def _provenance(
+    found: Gathered, joined: face_pb2.AnalyzeFaceVideoResponse
+) -> list[types_pb2.Provenance]:
+    methods = ("late_fusion_weighted_average", "behavioural_consistency")
+    return messages.distinct(
+        [
+            *joined.provenance,
+            *(found.voice.provenance if found.voice else ()),
+            *(found.text.provenance if found.text else ()),
+            *(types_pb2.Provenance(model=method, version=VERSION) for method in methods),
+        ]
+    )
