@@ -40,3 +40,9 @@ USAGE_WAITING = Gauge("affectmesh_usage_waiting", "Usage entries not yet in the 
 USAGE_REJECTED = Counter(
     "affectmesh_usage_rejected", "Usage entries that the ledger refused; kept in a file."
 )
+STREAMS_OPEN = Gauge("affectmesh_streams_open", "Live streams of clients.", ["route"])
+STREAM_INPUTS_DROPPED = Counter(
+    "affectmesh_stream_inputs_dropped",
+    "Frames and chunks that came too fast and were dropped by the gateway.",
+    ["route"],
+)

@@ -17,6 +17,7 @@ from services.gateway.dialects import wia
 from services.gateway.endpoint import refusal
 from services.gateway.policy import Policy
 from services.gateway.redaction import redact_span
+from services.gateway.streaming import routes as streaming
 
 _PROBE_TIMEOUT_S = 2
 
@@ -30,6 +31,7 @@ def build(settings: Settings, channels: Channels, policy: Policy) -> ASGIApp:
             Route("/readyz", readiness),
             *wia.routes(settings, channels, policy),
             *accounts.routes(settings, channels, policy),
+            *streaming.routes(channels, policy),
         ],
         exception_handlers={404: _no_route, 405: _no_route},
     )

@@ -85,14 +85,23 @@ class Policy:
         site's use of a session), RateLimited (details retry_after, limit, remaining, reset),
         InvalidRequest (consent reference), Unavailable (no answer about an unknown credential).
         """
+        principal = await self.check(request, scope)
+        consent = _consent(request.scope)
+        standing = await self._limits.take(principal, cost)
+        return Admission(principal, standing.headers, consent)
+
+    async def check(self, request: HTTPConnection, scope: str) -> pb.Principal:
+        """Who is asking, where they may; takes nothing from their limits.
+
+        For what was admitted and lasts. Raises as `admit` does, except RateLimited and
+        InvalidRequest.
+        """
         credential = credential_of(request.scope)
         known = await self._authenticator.principal(credential)
         if credential is not None and credential.kind == pb.CREDENTIAL_KIND_SESSION:
             check_origin(request.scope)
         self._check_scope(known, scope)
-        consent = _consent(request.scope)
-        standing = await self._limits.take(known.principal, cost)
-        return Admission(known.principal, standing.headers, consent)
+        return known.principal
 
     async def record(
         self,
