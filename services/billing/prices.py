@@ -39,7 +39,6 @@ PRICES: Mapping[str, Price] = {
         _included("analyze.text.batch"),
         _included("analyze.biosignal"),
         _included("analyze.biosignal.stream", "minute"),
-        _included("analyze.biosignal.stream", "minute"),
         _included("analyze.multimodal"),
         _included("stream", "minute"),
         _included("job"),
