@@ -1,6 +1,6 @@
 """Recordings made of the sample photograph and the sample voices."""
 
-import io
+import tempfile
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -76,30 +76,32 @@ def film(
     *,
     frame_rate: int = 25,
     kind: str = "mp4",
+    sound_from_s: int = 0,
     options: dict[str, str] | None = None,
 ) -> bytes:
-    """A video of that length; the sound is cut or ends before it."""
+    """A video of that length; the sound is cut or ends before it, and may begin later."""
     codecs = {"mp4": ("mpeg4", "aac"), "avi": ("mpeg4", "mp3"), "webm": ("libvpx", "libopus")}
     pictures_codec, sound_codec = codecs[kind]
-    file = io.BytesIO()
     height, width, _ = scene(0).shape
-    with av.open(file, "w", format=kind, options=options or {}) as container:
-        quick = {"deadline": "realtime", "cpu-used": "8"} if kind == "webm" else {}
-        stream = container.add_stream(pictures_codec, rate=frame_rate, options=quick)
-        video = cast(VideoStream, stream)
-        video.width, video.height, video.pix_fmt = width, height, "yuv420p"
-        video.bit_rate = 1_500_000
-        track = None if sound is None else _Track(container, sound_codec, sound)
-        for index in range(round(seconds * frame_rate)):
-            frame = av.VideoFrame.from_ndarray(scene(index / frame_rate), format="rgb24")
-            frame.pts, frame.time_base = index, Fraction(1, frame_rate)
-            container.mux(video.encode(frame))
-            if track and index % frame_rate == 0:
-                track.write(index // frame_rate)
-        container.mux(video.encode(None))
-        if track:
-            track.finish()
-    return file.getvalue()
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / f"film.{kind}"
+        with av.open(str(file), "w", format=kind, options=options or {}) as container:
+            quick = {"deadline": "realtime", "cpu-used": "8"} if kind == "webm" else {}
+            stream = container.add_stream(pictures_codec, rate=frame_rate, options=quick)
+            video = cast(VideoStream, stream)
+            video.width, video.height, video.pix_fmt = width, height, "yuv420p"
+            video.bit_rate = 1_500_000
+            track = None if sound is None else _Track(container, sound_codec, sound)
+            for index in range(round(seconds * frame_rate)):
+                frame = av.VideoFrame.from_ndarray(scene(index / frame_rate), format="rgb24")
+                frame.pts, frame.time_base = index, Fraction(1, frame_rate)
+                container.mux(video.encode(frame))
+                if track and index % frame_rate == 0 and index >= sound_from_s * frame_rate:
+                    track.write(index // frame_rate)
+            container.mux(video.encode(None))
+            if track:
+                track.finish()
+        return file.read_bytes()
 
 
 class _Track:

@@ -1,0 +1,140 @@
+"""What is read of a recording before it is analysed, of good files and bad ones."""
+
+import io
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+import soundfile
+
+from services.common.errors import InvalidVideo, PayloadTooLarge, UnsupportedMedia
+from services.fusion import footage
+from tests.fusion.recordings import SAMPLES, SOUND_HZ, Sound, empty, film, speech
+
+
+def heard(known: footage.Footage) -> Sound:
+    assert known.sound is not None
+    samples, rate = soundfile.read(io.BytesIO(known.sound), dtype="int16")
+    assert rate == SOUND_HZ
+    return np.asarray(samples, np.int16)
+
+
+def lag_ms(known: footage.Footage, spoken: Sound) -> float:
+    """How much later than it was spoken the sound is heard, by the peak of the correlation."""
+    size = 1 << 18
+    one, other = (np.fft.rfft(sound.astype(float), size) for sound in (heard(known), spoken))
+    peak = int(np.fft.irfft(one * np.conj(other)).argmax())
+    return (peak if peak < size // 2 else peak - size) * 1000 / SOUND_HZ
+
+
+def sparse(*times_s: float) -> bytes:
+    """A video with a picture at each of these times."""
+    file = io.BytesIO()
+    with av.open(file, "w", format="matroska") as container:
+        video = container.add_stream("mpeg4", rate=25)
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        video.codec_context.time_base = Fraction(1, 1000)
+        for time_s in times_s:
+            frame = av.VideoFrame.from_ndarray(np.zeros((48, 64, 3), np.uint8), format="rgb24")
+            frame.pts, frame.time_base = round(time_s * 1000), Fraction(1, 1000)
+            container.mux(video.encode(frame))
+        container.mux(video.encode(None))
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["mp4", "webm", "avi"])
+def test_length_rate_and_sound_of_every_common_container(kind: str) -> None:
+    spoken = speech("0880")
+    known = footage.read(film(3, empty, spoken, kind=kind))
+    assert known.duration_ms == pytest.approx(3000, abs=80)
+    assert known.pictures_ms == pytest.approx(3000, abs=80)
+    assert known.frame_rate_hz == pytest.approx(25, rel=0.03)
+    assert not known.damaged
+    assert abs(lag_ms(known, spoken)) < (100 if kind == "avi" else 5)
+
+
+def test_sound_that_begins_later_keeps_its_time() -> None:
+    late = np.concatenate([np.zeros(SOUND_HZ, np.int16), speech("0930")])
+    known = footage.read(film(3, empty, late, sound_from_s=1))
+    assert not heard(known)[: SOUND_HZ - 1600].any()
+    assert abs(lag_ms(known, late)) < 5
+
+
+def test_a_video_without_sound_has_none() -> None:
+    assert footage.read(film(1, empty)).sound is None
+
+
+def test_a_file_cut_off_is_read_as_far_as_it_goes() -> None:
+    whole = film(6, empty, speech("0870"), options={"movflags": "faststart"})
+    known = footage.read(whole[: len(whole) * 6 // 10])
+    assert known.damaged
+    assert 1500 < known.duration_ms < 5000
+    assert heard(known).size > SOUND_HZ
+
+
+def test_a_file_cut_off_before_its_index_is_refused() -> None:
+    whole = film(3, empty, speech("0880"))
+    with pytest.raises(InvalidVideo) as refused:
+        footage.read(whole[: len(whole) // 2])
+    assert refused.value.details["suggestion"]
+
+
+def test_a_recording_of_three_hours_is_refused_whatever_its_header_says() -> None:
+    with pytest.raises(PayloadTooLarge) as refused:
+        footage.read(sparse(0, 1, 3 * 3600))
+    assert "60 minutes" in refused.value.message
+    lying = sparse(0, 1, 3 * 3600).replace(b"\x44\x89", b"\x44\x88", 1)
+    with pytest.raises(PayloadTooLarge):
+        footage.read(lying)
+
+
+def test_pictures_that_are_far_apart_have_their_own_rate() -> None:
+    known = footage.read(sparse(*range(20)))
+    assert known.frame_rate_hz == pytest.approx(1, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"x",
+        b"no video at all",
+        b"#EXTM3U\n#EXTINF:10,\nfile:///etc/passwd\n",
+        b"ffconcat version 1.0\nfile /etc/passwd\n",
+        (SAMPLES / "face" / "astronaut.jpg").read_bytes(),
+        (SAMPLES / "voice" / "austen-0880.flac").read_bytes(),
+    ],
+    ids=["byte", "text", "playlist", "list", "image", "audio"],
+)
+def test_what_is_no_video_is_refused(data: bytes) -> None:
+    with pytest.raises(UnsupportedMedia) as refused:
+        footage.read(data)
+    assert refused.value.details["suggestion"]
+
+
+def test_sound_without_pictures_is_refused() -> None:
+    file = io.BytesIO()
+    with av.open(file, "w", format="mp4") as container:
+        stream = container.add_stream("aac", rate=16_000)
+        frame = av.AudioFrame.from_ndarray(
+            np.zeros((1, 16_000), np.float32), format="fltp", layout="mono"
+        )
+        frame.sample_rate = 16_000
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    with pytest.raises(InvalidVideo) as refused:
+        footage.read(file.getvalue())
+    assert refused.value.details["reason"] == "No video stream"
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_damaged_bytes_are_read_or_refused_and_nothing_else(seed: int) -> None:
+    whole = bytearray(film(2, empty, speech("0930"), options={"movflags": "faststart"}))
+    random = np.random.default_rng(seed)
+    for place in random.integers(16, len(whole), 200):
+        whole[place] = random.integers(256)
+    try:
+        known = footage.read(bytes(whole))
+    except (InvalidVideo, PayloadTooLarge):
+        return
+    assert 0 < known.duration_ms <= footage.MAX_MS
