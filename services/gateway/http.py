@@ -23,6 +23,7 @@ async def register(_server: grpc.aio.Server, service: Service) -> str:
         port=settings.http_port,
         log_config=None,
         access_log=False,
+        proxy_headers=False,
         lifespan="off",
         server_header=False,
         timeout_graceful_shutdown=int(settings.stop_grace_s),
