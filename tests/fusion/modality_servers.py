@@ -54,6 +54,9 @@ class _Face(face_pb2_grpc.FaceServiceServicer):
     async def AnalyzeFace(self, request: Any, context: Any) -> Any:
         return await self._script.serve(request)
 
+    async def AnalyzeFaceVideo(self, request: Any, context: Any) -> Any:
+        return await self._script.serve(request)
+
 
 class _Voice(voice_pb2_grpc.VoiceServiceServicer):
     def __init__(self, script: Script) -> None:
@@ -68,6 +71,9 @@ class _Text(text_pb2_grpc.TextServiceServicer):
         self._script = script
 
     async def AnalyzeText(self, request: Any, context: Any) -> Any:
+        return await self._script.serve(request)
+
+    async def AnalyzeTextBatch(self, request: Any, context: Any) -> Any:
         return await self._script.serve(request)
 
 
@@ -87,11 +93,16 @@ async def _add(name: str, script: Script, server: grpc.aio.Server) -> None:
         voice = _Voice(script)  # type: ignore[abstract]
         voice_pb2_grpc.add_VoiceServiceServicer_to_server(voice, server)
     elif name == "text":
-        text = _Text(script)  # type: ignore[abstract]
+        text = _Text(script)
         text_pb2_grpc.add_TextServiceServicer_to_server(text, server)
     else:
         biosignal = _Biosignal(script)  # type: ignore[abstract]
         biosignal_pb2_grpc.add_BiosignalServiceServicer_to_server(biosignal, server)
+
+
+async def _close(service: Service) -> None:
+    for close in reversed(service.closers):
+        await close()
 
 
 @asynccontextmanager
@@ -104,7 +115,7 @@ async def fusion_over(
         for name, script in scripts.items():
             addresses[name] = await stack.enter_async_context(serving(partial(_add, name, script)))
         service = Service("fusion", Settings(addresses=addresses, **settings))
-        stack.push_async_callback(service.channels.close)
+        stack.push_async_callback(_close, service)
         address = await stack.enter_async_context(serving(lambda server: register(server, service)))
         channel = await stack.enter_async_context(grpc.aio.insecure_channel(address))
         yield fusion_pb2_grpc.FusionServiceStub(channel)
