@@ -1,0 +1,72 @@
+"""What an operator can see of every service."""
+
+import json
+from typing import Any
+
+import grpc
+import httpx
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+
+from services.common.settings import SERVICES
+from services.mesh.temporary import TemporaryMesh
+
+CONTRACTS = {
+    "billing": "affectmesh.v1.BillingService",
+    "jobs": "affectmesh.v1.JobService",
+    "text": "affectmesh.v1.TextService",
+    "face": "affectmesh.v1.FaceService",
+    "voice": "affectmesh.v1.VoiceService",
+    "biosignal": "affectmesh.v1.BiosignalService",
+    "fusion": "affectmesh.v1.FusionService",
+}
+
+
+@pytest.mark.parametrize("service", SERVICES)
+async def test_every_service_says_its_health_and_what_it_serves(
+    mesh: TemporaryMesh, service: str
+) -> None:
+    contract = CONTRACTS.get(service)
+    async with grpc.aio.insecure_channel(mesh.settings.address(service)) as channel:
+        health: Any = health_pb2_grpc.HealthStub(channel)
+        for name in filter(None, ("", contract)):
+            answer = await health.Check(health_pb2.HealthCheckRequest(service=name))
+            assert answer.status == health_pb2.HealthCheckResponse.SERVING
+        listing = reflection_pb2.ServerReflectionRequest(list_services="")
+        stub: Any = reflection_pb2_grpc.ServerReflectionStub(channel)
+        async for answer in stub.ServerReflectionInfo(iter([listing])):
+            listed = {found.name for found in answer.list_services_response.service}
+    assert listed >= {"grpc.health.v1.Health"} | ({contract} if contract else set())
+
+
+@pytest.mark.parametrize("service", SERVICES)
+async def test_every_service_has_metrics(mesh: TemporaryMesh, service: str) -> None:
+    url = f"http://{mesh.settings.host}:{mesh.settings.metrics_port(service)}/metrics"
+    async with httpx.AsyncClient() as client:
+        text = (await client.get(url)).text
+    assert "affectmesh_rpc_in_flight" in text
+    assert "process_resident_memory_bytes" in text
+
+
+async def test_a_request_can_be_followed_through_the_logs_and_no_key_is_in_them(
+    mesh: TemporaryMesh,
+) -> None:
+    headers = {"x-wia-api-key": mesh.key, "x-request-id": "followed-request-1"}
+    async with httpx.AsyncClient(base_url=mesh.address, headers=headers) as client:
+        refused = await client.post("/v1/analyze/text", json={"text": ""})
+        assert refused.status_code == 400
+    lines = [json.loads(line) for line in mesh.log("gateway").splitlines()]
+    (line,) = [line for line in lines if line.get("request_id") == "followed-request-1"]
+    assert (line["route"], line["status"]) == ("/v1/analyze/text", 400)
+    for service in SERVICES:
+        assert mesh.key not in mesh.log(service)
+
+
+async def test_a_method_that_is_not_built_says_so(mesh: TemporaryMesh) -> None:
+    async with grpc.aio.insecure_channel(mesh.settings.address("jobs")) as channel:
+        method: Any = channel.unary_unary("/affectmesh.v1.JobService/GetJob")
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await method(b"")
+    assert caught.value.code() == grpc.StatusCode.UNIMPLEMENTED
+    assert "not built" in str(caught.value.details())
