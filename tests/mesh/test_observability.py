@@ -28,6 +28,7 @@ async def test_every_service_says_its_health_and_what_it_serves(
     mesh: TemporaryMesh, service: str
 ) -> None:
     contract = CONTRACTS.get(service)
+    channel: Any
     async with grpc.aio.insecure_channel(mesh.settings.address(service)) as channel:
         health: Any = health_pb2_grpc.HealthStub(channel)
         for name in filter(None, ("", contract)):
