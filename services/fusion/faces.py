@@ -1,5 +1,6 @@
 """The faces of a recording: asked for in parts, put together, and the main speaker among them."""
 
+from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -82,7 +83,13 @@ def main_speaker(
     in, how much its mouth moves in it (standard deviation of AU26), and its mean area; the last
     two as shares of the largest among the people. `frames` are the times analysed.
     """
-    spoken = [time for time in frames if any(s.start_ms <= time < s.end_ms for s in sayings)]
+    starts = [saying.start_ms for saying in sayings]
+    at = [bisect_right(starts, time) - 1 for time in frames]
+    spoken = [
+        time
+        for time, place in zip(frames, at, strict=True)
+        if place >= 0 and time < sayings[place].end_ms
+    ]
     times = frozenset(spoken or frames)
     if not people:
         return None

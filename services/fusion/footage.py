@@ -19,8 +19,11 @@ if TYPE_CHECKING:
 MAX_BYTES = 240 * 1024 * 1024
 """Largest recording, so that it fits a message of the mesh."""
 MAX_MS = 60 * 60 * 1000
+MAX_SOUND_BYTES = 60 * 1024 * 1024
+"""Of the sound handed to the voice service, which takes no more than 64 MiB."""
 SOUND_HZ = 16_000
 """Rate of the sound handed to the voice service, which reads no other."""
+_BLOCK = 10 * SOUND_HZ
 _SLACK = SOUND_HZ // 10
 """Samples by which timestamps may be off before silence is put in or sound left out."""
 _MISSING, _MISSING_MS = 0.05, 1000
@@ -34,8 +37,9 @@ class Footage:
 
     pictures_ms: length of the pictures alone. frame_rate_hz: theirs. declared_rate_hz: the
     header's, which may be far off.
-    sound: FLAC of one channel at SOUND_HZ whose first sample is at the time of the first picture;
-    None where there is none. damaged: part of the file cannot be read.
+    sound: FLAC, or Ogg Opus where that is larger than MAX_SOUND_BYTES, of one channel at SOUND_HZ
+    whose first sample is at the time of the first picture; None where there is none.
+    damaged: part of the file cannot be read.
     """
 
     duration_ms: int
@@ -197,6 +201,8 @@ class _Sound:
             for even in self._resampler.resample(None):
                 self._append(even.to_ndarray().reshape(-1))
         self._file.close()
+        if self._filled and self._bytes.getbuffer().nbytes > MAX_SOUND_BYTES:
+            return _as_opus(self._bytes)
         return self._bytes.getvalue() if self._filled else None
 
     def _append(self, samples: np.ndarray) -> None:
@@ -207,6 +213,23 @@ class _Sound:
             self._file.write(np.zeros(max(0, -late), np.int16))
             self._file.write(kept)
             self._filled = self._place
+
+
+def _as_opus(flac: io.BytesIO) -> bytes:
+    """The same sound, lossy, in far fewer bytes."""
+    import soundfile
+
+    flac.seek(0)
+    opus = io.BytesIO()
+    with (
+        soundfile.SoundFile(flac) as source,
+        soundfile.SoundFile(
+            opus, "w", samplerate=SOUND_HZ, channels=1, format="OGG", subtype="OPUS"
+        ) as smaller,
+    ):
+        for block in source.blocks(_BLOCK, dtype="int16"):
+            smaller.write(block)
+    return opus.getvalue()
 
 
 def _kind(head: bytes) -> str:

@@ -1,5 +1,9 @@
-"""Recordings made of the sample photograph and the sample voices."""
+"""Recordings made of the sample photograph and the sample voices.
 
+`python -m tests.fusion.recordings FILE SECONDS` writes one of 512 x 512 pixels.
+"""
+
+import sys
 import tempfile
 from collections.abc import Callable
 from fractions import Fraction
@@ -136,3 +140,10 @@ def _scaled(pixels: Pixels, width: int, height: int) -> Pixels:
     frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
     scaled = frame.reformat(width=width, height=height)
     return scaled.to_ndarray(format="rgb24").astype(np.uint8)
+
+
+if __name__ == "__main__":
+    length_s = int(sys.argv[2])
+    reading = speech("0870", "0880", "0890", "0920", "0930", gap_s=0.6)
+    spoken = np.tile(reading, -(-length_s * SOUND_HZ // reading.size))
+    Path(sys.argv[1]).write_bytes(film(length_s, portrait(), spoken))
