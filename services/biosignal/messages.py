@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from affectmesh.v1 import biosignal_pb2, types_pb2
-from services.biosignal import states
+from services.biosignal import live, states
 from services.biosignal.analyze import Analysis, Moment, Options
 from services.biosignal.signals import Recording, Signal
 
@@ -37,7 +37,7 @@ def options(asked: biosignal_pb2.BiosignalOptions) -> Options:
 def response(found: Analysis, asked: Options) -> biosignal_pb2.AnalyzeBiosignalResponse:
     """The answer to a recording, its head apart."""
     return biosignal_pb2.AnalyzeBiosignalResponse(
-        duration_ms=round(found.duration_s * 1000),
+        duration_ms=_ms(found.duration_s),
         heart_rate=_heart_rate(found),
         hrv=_variability(found),
         eda=_eda(found),
@@ -54,12 +54,69 @@ def response(found: Analysis, asked: Options) -> biosignal_pb2.AnalyzeBiosignalR
     )
 
 
+def live_response(
+    output: live.Output, stream_id: str, asked: Options
+) -> biosignal_pb2.StreamBiosignalResponse:
+    """One message to a live client."""
+    match output:
+        case live.Result():
+            return biosignal_pb2.StreamBiosignalResponse(result=_result(output, stream_id, asked))
+        case live.Event():
+            return biosignal_pb2.StreamBiosignalResponse(
+                event=types_pb2.StreamEvent(
+                    type=_EVENTS[output.happening],
+                    timestamp_ms=_ms(output.at_s),
+                    dropped_count=output.dropped,
+                )
+            )
+        case live.Problem():
+            return biosignal_pb2.StreamBiosignalResponse(
+                error=types_pb2.StreamError(
+                    code=output.code, message=output.message, recoverable=output.recoverable
+                )
+            )
+        case live.Summary():
+            return biosignal_pb2.StreamBiosignalResponse(
+                summary=types_pb2.SessionSummary(
+                    duration_ms=_ms(output.duration_s),
+                    frames_processed=output.processed,
+                    frames_dropped=output.dropped,
+                    high_arousal_moments=output.high_arousal_moments,
+                )
+            )
+
+
+_EVENTS = {
+    live.Happening.HIGH_AROUSAL: types_pb2.STREAM_EVENT_TYPE_HIGH_AROUSAL,
+    live.Happening.INPUT_DROPPED: types_pb2.STREAM_EVENT_TYPE_INPUT_DROPPED,
+}
+
+
+def _result(
+    result: live.Result, stream_id: str, asked: Options
+) -> biosignal_pb2.StreamBiosignalResult:
+    found = result.found
+    return biosignal_pb2.StreamBiosignalResult(
+        stream_id=stream_id,
+        timestamp_ms=_ms(result.end_s),
+        window_start_ms=_ms(result.start_s),
+        heart_rate=_heart_rate(found),
+        hrv=_variability(found),
+        eda=_eda(found),
+        respiration=_respiration(found),
+        temperature=_temperature(found),
+        derived_states=_states(found.states, asked),
+        quality=_quality(found, result.start_s),
+        warnings=_warnings(found),
+    )
+
+
 def _quality(found: Analysis, offset_s: float = 0.0) -> list[biosignal_pb2.SignalQuality]:
     return [
         biosignal_pb2.SignalQuality(
             signal=name,
-            start_ms=round((offset_s + part.start_s) * 1000),
-            end_ms=round((offset_s + part.end_s) * 1000),
+            start_ms=_ms(offset_s + part.start_s),
+            end_ms=_ms(offset_s + part.end_s),
             score=round(part.score, 4),
             usable=part.usable,
         )
@@ -147,12 +204,16 @@ def _states(derived: states.States, asked: Options) -> biosignal_pb2.DerivedStat
 
 def _moment(moment: Moment, asked: Options) -> biosignal_pb2.BiosignalMoment:
     return biosignal_pb2.BiosignalMoment(
-        time_ms=round(moment.start_s * 1000),
+        time_ms=_ms(moment.start_s),
         stress=_rounded(moment.states.stress) if asked.stress else None,
         engagement=_rounded(moment.states.engagement) if asked.engagement else None,
         arousal=_rounded(moment.states.arousal),
         heart_rate_bpm=_rounded(moment.heart_rate_bpm),
     )
+
+
+def _ms(seconds: float) -> int:
+    return round(seconds * 1000)
 
 
 def _rounded(value: float | None, digits: int = 4) -> float | None:

@@ -71,13 +71,6 @@ async def test_refuses_bad_signals_and_goes_on(stub: Stub) -> None:
     assert (await stub.AnalyzeBiosignal(request())).heart_rate.beat_count == 59
 
 
-async def test_live_signals_are_not_built(stub: Stub) -> None:
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        async for _ in stub.StreamBiosignal(iter([biosignal_pb2.StreamBiosignalRequest()])):
-            pass
-    assert isinstance(errors.from_rpc(caught.value, "biosignal"), errors.NotBuilt)
-
-
 async def test_an_uploaded_file_gives_what_its_signals_give(stub: Stub) -> None:
     rest = synthetic.sample("rest")
     ecg, eda = rest["ecg"], rest["eda"]
