@@ -17,9 +17,9 @@ _CONTEXT = 64
 _FRAMES_A_CALL = 512
 
 #: Hysteresis of the Silero authors: speech begins at 0.5 and lasts until it falls below 0.35.
-_BEGIN, _END = 0.5, 0.35
-_MIN_SPEECH_MS = 250
-_PAD_MS = 60
+BEGIN, END = 0.5, 0.35
+MIN_SPEECH_MS = 250
+PAD_MS = 60
 
 
 @dataclass(frozen=True)
@@ -98,11 +98,11 @@ def speech_spans(
     loose: list[tuple[int, int]] = []
     start = quiet = -1
     for frame, probability in enumerate(probabilities.tolist()):
-        if probability >= _BEGIN:
+        if probability >= BEGIN:
             quiet = -1
             if start < 0:
                 start = frame
-        elif start >= 0 and probability < _END:
+        elif start >= 0 and probability < END:
             if quiet < 0:
                 quiet = frame
             if frame - quiet + 1 >= patience:
@@ -114,9 +114,9 @@ def speech_spans(
     kept = [
         (a, b)
         for a, b in loose
-        if (b - a) * FRAME_MS >= min(_MIN_SPEECH_MS, total * 500 // SAMPLE_RATE_HZ)
+        if (b - a) * FRAME_MS >= min(MIN_SPEECH_MS, total * 500 // SAMPLE_RATE_HZ)
     ]
-    pad = _PAD_MS * SAMPLE_RATE_HZ // 1000
+    pad = PAD_MS * SAMPLE_RATE_HZ // 1000
     spans = []
     for index, (first, end) in enumerate(kept):
         before = kept[index - 1][1] * FRAME if index else 0

@@ -23,20 +23,13 @@ from services.voice.options import Options
 from services.voice.prosody import Prosody
 from services.voice.segmentation import Piece
 from services.voice.transcription import Transcriber, Transcript
+from services.voice.trust import TRAINED_LANGUAGES, Power, Warning, trust
 
 #: Silence that ends an utterance.
 UTTERANCE_GAP_MS = 500
 #: Silence that counts as a pause (Goldman-Eisler's 250 ms keeps stop consonants out).
 PAUSE_MS = 250
 
-TRAINED_LANGUAGES = {"open": {"de": "German"}, "research": {"de": "German", "en": "English"}}
-"""Languages of the speech that the emotion head of each pack was trained on."""
-OTHER_LANGUAGE_TRUST = 0.5
-"""What the probabilities are worth in a language the head has not heard."""
-NOISY_TRUST = 0.7
-SHORT_TRUST = 0.7
-NOISY_DB = 6.0
-SHORT_MS = 1000
 NARROWBAND_HZ = 16_000
 CLIPPED_SHARE = 0.001
 
@@ -45,14 +38,6 @@ T = TypeVar("T")
 #: Few, since each thread keeps memory of its own for large arrays.
 _THREADS = 2
 _BLOCK = 60 * SAMPLE_RATE_HZ
-
-
-@dataclass(frozen=True)
-class Warning:
-    """What makes the result worth less: code in upper snake case, message for people."""
-
-    code: str
-    message: str
 
 
 @dataclass(frozen=True)
@@ -107,16 +92,16 @@ class VoiceAnalyzer:
     """Analyses recordings with the models of one pack."""
 
     def __init__(self, inference: Inference, transcriber: Transcriber, pack: str) -> None:
-        self._inference = inference
-        self._transcriber = transcriber
+        self.inference = inference
+        self.transcriber = transcriber
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="voice")
-        self._emotions = EmotionReader(inference, pack, self._pool)
-        self._languages = TRAINED_LANGUAGES[pack]
+        self.emotions = EmotionReader(inference, pack, self._pool)
+        self.trained_languages = TRAINED_LANGUAGES[pack]
 
     @property
     def models(self) -> tuple[str, ...]:
         """Names of the models that every analysis needs."""
-        return (activity.MODEL, *self._emotions.models)
+        return (activity.MODEL, *self.emotions.models)
 
     async def analyze(self, data: bytes, options: Options) -> Analysis:
         """Analyse the bytes of a recording.
@@ -139,7 +124,7 @@ class VoiceAnalyzer:
             duration_ms=recording.duration_ms,
             findings=tuple(findings),
             warnings=_warnings_of_recording(recording),
-            models=tuple(map(self._inference.info, (*self.models[:1], *self._emotions.models))),
+            models=tuple(map(self.inference.info, (*self.models[:1], *self.emotions.models))),
         )
 
     async def _analyze_track(self, samples: Samples, channel: int, options: Options) -> Finding:
@@ -159,22 +144,27 @@ class VoiceAnalyzer:
             spoken = speech_spans(chances, samples.size, min_silence_ms=PAUSE_MS)
             measured = await self._on_thread(prosody.measure, samples, spoken, count)
 
-        trust, reasons = self._trust(samples, speech, language or options.language)
+        worth, reasons = trust(
+            self.trained_languages,
+            language or options.language,
+            _above_noise_db(samples, speech),
+            sum(s.samples for s in speech) * 1000 // SAMPLE_RATE_HZ,
+        )
         spans = list(dict.fromkeys([*speech, *(piece.span for piece in pieces)]))
-        logits = dict(zip(spans, await self._emotions.read(samples, spans), strict=True))
+        logits = dict(zip(spans, await self.emotions.read(samples, spans), strict=True))
         whole = np.average([logits[s] for s in speech], axis=0, weights=[s.samples for s in speech])
-        emotions = self._emotions.probabilities(whole, trust)
+        emotions = self.emotions.probabilities(whole, worth)
         return Finding(
             channel=channel,
             speech_ms=round(sum(s.samples for s in speech) * 1000 / SAMPLE_RATE_HZ),
             emotions=emotions,
-            dimensions=_dimensions(emotions) if options.dimensions else None,
+            dimensions=dimensions_of(emotions) if options.dimensions else None,
             prosody=measured,
             transcript=transcript,
             language=language,
             segments=tuple(
                 self._segment(
-                    piece, self._emotions.probabilities(logits[piece.span], trust), options
+                    piece, self.emotions.probabilities(logits[piece.span], worth), options
                 )
                 for piece in pieces
             ),
@@ -190,7 +180,7 @@ class VoiceAnalyzer:
         return await loop.run_in_executor(self._pool, work, *arguments)
 
     async def _speech_probabilities(self, samples: Samples) -> NDArray[np.float32]:
-        detector = SpeechDetector(self._inference)
+        detector = SpeechDetector(self.inference)
         found = [
             await detector.feed(
                 np.asarray(samples[start : start + _BLOCK]), last=start + _BLOCK >= samples.size
@@ -205,32 +195,12 @@ class VoiceAnalyzer:
         if not options.transcript:
             return None
         code = languages.whisper_code(options.language)
-        return await self._transcriber.transcribe(samples, speech, code)
+        return await self.transcriber.transcribe(samples, speech, code)
 
     def _segment(self, piece: Piece, emotions: dict[str, float], options: Options) -> Segment:
         label = max(emotions, key=emotions.__getitem__)
-        dimensions = _dimensions(emotions) if options.dimensions else None
+        dimensions = dimensions_of(emotions) if options.dimensions else None
         return Segment(piece, label, emotions[label], dimensions)
-
-    def _trust(
-        self, samples: Samples, speech: Sequence[Span], language: str
-    ) -> tuple[float, list[Warning]]:
-        """What the emotion of this speech is worth, and why it is worth less than it might be."""
-        trust = 1.0
-        reasons = []
-        known = " and ".join(self._languages.values())
-        if language.split("-")[0] not in self._languages:
-            trust *= OTHER_LANGUAGE_TRUST
-            heard = f'Speech is in "{language}"' if language else "The language is not known"
-            message = f"{heard}; emotions are less reliable outside {known}."
-            reasons.append(Warning("LANGUAGE_NOT_TRAINED", message))
-        if _noise_distance_db(samples, speech) < NOISY_DB:
-            trust *= NOISY_TRUST
-            reasons.append(Warning("NOISY", "The speech is hardly louder than the background."))
-        if sum(span.samples for span in speech) * 1000 < SHORT_MS * SAMPLE_RATE_HZ:
-            trust *= SHORT_TRUST
-            reasons.append(Warning("SHORT_SPEECH", "Less than a second of speech."))
-        return trust, reasons
 
 
 def _kind_of_segments(asked: str, transcript: Transcript | None) -> tuple[str, list[Warning]]:
@@ -240,31 +210,22 @@ def _kind_of_segments(asked: str, transcript: Transcript | None) -> tuple[str, l
     return "utterance", [Warning("NO_WORDS", message)]
 
 
-def _dimensions(emotions: dict[str, float]) -> Dimensions:
+def dimensions_of(emotions: dict[str, float]) -> Dimensions:
+    """Return the valence and arousal expected from the probabilities of categories."""
     return Dimensions(*labels.dimensions(emotions))
 
 
-def _noise_distance_db(samples: Samples, speech: Sequence[Span]) -> float:
-    """Level of speech above that of the rest, in dB; infinite where there is no rest."""
+def _above_noise_db(samples: Samples, speech: Sequence[Span]) -> float:
     edges = [0, *(edge for span in speech for edge in (span.start, span.end)), samples.size]
     between = list(zip(edges[::2], edges[1::2], strict=True))
-    rest = _power(samples, between)
     spoken = _power(samples, [(span.start, span.end) for span in speech])
-    if rest <= 0 or spoken <= 0:
-        return float("inf")
-    return 10 * float(np.log10(spoken / rest))
+    return spoken.above_db(_power(samples, between))
 
 
-def _power(samples: Samples, stretches: Sequence[tuple[int, int]]) -> float:
-    """Mean square over stretches of at least 100 ms."""
-    energy, count = 0.0, 0
-    for start, end in stretches:
-        if end - start < SAMPLE_RATE_HZ // 10:
-            continue
-        part: NDArray[np.float32] = samples[start:end]
-        energy += float(np.dot(part, part))
-        count += end - start
-    return energy / count if count else 0.0
+def _power(samples: Samples, stretches: Sequence[tuple[int, int]]) -> Power:
+    """That of stretches of at least 100 ms."""
+    parts = (samples[a:b] for a, b in stretches if b - a >= SAMPLE_RATE_HZ // 10)
+    return sum(map(Power.of, parts), Power())
 
 
 def _warnings_of_language(transcript: Transcript | None, given: str) -> list[Warning]:

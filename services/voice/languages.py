@@ -25,10 +25,10 @@ RECOGNISED = frozenset(_CODES.split())
 _WHISPER = {"jv": "jw", "fil": "tl", "cmn": "zh", "nb": "no", "iw": "he", "in": "id", "ji": "yi"}
 
 
-def normalise(tag: str) -> str:
+def normalise(tag: str, field: str = "options.language") -> str:
     """Return the tag in the letter case of RFC 5646, such as "en-US"; "" stays "".
 
-    Raises InvalidRequest where it is not the form of a BCP 47 tag.
+    Raises InvalidRequest, naming `field`, where it is not the form of a BCP 47 tag.
     """
     if not tag:
         return ""
@@ -36,7 +36,7 @@ def normalise(tag: str) -> str:
     if not match:
         raise InvalidRequest(
             f'"{tag[:40]}" is not a language tag.',
-            field="options.language",
+            field=field,
             suggestion='Send a BCP 47 tag such as "en-US" or "de", or leave the language out.',
         )
     parts = tag.lower().split("-")
@@ -50,10 +50,10 @@ def normalise(tag: str) -> str:
     return "-".join(parts)
 
 
-def whisper_code(tag: str) -> str | None:
+def whisper_code(tag: str, field: str = "options.language") -> str | None:
     """Return Whisper's code of a normalised tag, None of "".
 
-    Raises InvalidRequest for a language it does not recognise.
+    Raises InvalidRequest, naming `field`, for a language it does not recognise.
     """
     if not tag:
         return None
@@ -62,7 +62,7 @@ def whisper_code(tag: str) -> str | None:
     if code not in RECOGNISED:
         raise InvalidRequest(
             f'Speech in "{tag}" cannot be recognised.',
-            field="options.language",
+            field=field,
             suggestion="Set return_transcript to false, or leave the language out to detect it.",
         )
     return code

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
+from contextlib import suppress
 from typing import Any, Literal
 
 import grpc
@@ -12,31 +14,38 @@ from affectmesh.v1 import types_pb2, voice_pb2, voice_pb2_grpc
 from services.common import errors, results
 from services.common.results import Stopwatch
 from services.common.server import Service
-from services.voice import audio, weights
+from services.voice import audio, messages, weights
 from services.voice.analyze import (
     Analysis,
     Dimensions,
     Finding,
     VoiceAnalyzer,
-    Warning,
 )
 from services.voice.audio import Selection
+from services.voice.live import LiveSession
 from services.voice.options import Options
 from services.voice.prosody import Prosody
+from services.voice.sessions import Limits, Sessions
 from services.voice.transcription import Transcriber
+from services.voice.trust import Warning
 
 log = structlog.get_logger()
 
 _Switch = Literal["return_transcript", "return_prosody", "return_dimensions"]
+#: A connection that breaks first looks closed by the client; by then its call is cancelled.
+_GONE_S = 0.05
+_DRAINED_S, _QUIET_S = 1.0, 0.05
+
 _Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class VoiceServicer(voice_pb2_grpc.VoiceServiceServicer):
     """Answers for the voice analyzer."""
 
-    def __init__(self, analyzer: VoiceAnalyzer, service: Service) -> None:
+    def __init__(self, analyzer: VoiceAnalyzer, sessions: Sessions, service: Service) -> None:
         self._analyzer = analyzer
         self._media = service.media
+        self._sessions = sessions
 
     async def AnalyzeVoice(
         self, request: voice_pb2.AnalyzeVoiceRequest, context: _Context
@@ -54,11 +63,54 @@ class VoiceServicer(voice_pb2_grpc.VoiceServiceServicer):
     async def StreamVoice(
         self, request_iterator: AsyncIterator[voice_pb2.StreamVoiceRequest], context: _Context
     ) -> AsyncIterator[voice_pb2.StreamVoiceResponse]:
-        raise errors.NotBuilt(
-            "Live audio is part of the contract and not built in this version.",
-            suggestion="Send recordings to AnalyzeVoice.",
-        )
-        yield
+        try:
+            first = await _next(request_iterator, self._sessions.limits.idle_s)
+        except _Idle:
+            raise errors.DeadlineExceeded(
+                "No config came.", suggestion="Send config as soon as the stream is open."
+            ) from None
+        try:
+            config = _config(first)
+            session = self._sessions.open(config.stream_id, messages.live_options(config))
+        except errors.AffectMeshError:
+            await _drain(request_iterator)
+            raise
+        receiving = asyncio.create_task(self._receive(session, request_iterator))
+        try:
+            async for output in session.outbox.read():
+                yield messages.live_response(output, config.output)
+        finally:
+            receiving.cancel()
+            await asyncio.gather(receiving, return_exceptions=True)
+            self._sessions.leave(config.stream_id, session)
+
+    async def _receive(
+        self,
+        session: LiveSession,
+        requests: AsyncIterator[voice_pb2.StreamVoiceRequest],
+    ) -> None:
+        """Hands a client's messages to the session until it closes or goes."""
+        limits = self._sessions.limits
+        try:
+            async with asyncio.timeout(limits.length_s):
+                while (request := await _next(requests, limits.idle_s)) is not None:
+                    if not await _hand_on(session, request, limits):
+                        break
+                    if session.received_ms >= limits.length_s * 1000:
+                        raise TimeoutError
+                else:
+                    await asyncio.sleep(_GONE_S)
+            await session.close()
+        except _Idle:
+            await session.limit(f"No message came for {limits.idle_s:g} s.")
+        except TimeoutError:
+            await session.limit(f"A stream lasts {limits.length_s / 3600:g} hours at most.")
+        except errors.AffectMeshError as error:
+            await _drain(requests)
+            session.fail(error)
+        except Exception:
+            log.exception("live input failed")
+            session.fail(errors.Internal())
 
 
 async def register(server: grpc.aio.Server, service: Service) -> str:
@@ -67,14 +119,89 @@ async def register(server: grpc.aio.Server, service: Service) -> str:
     service.closers.append(transcriber.close)
     try:
         await transcriber.prepare()
+        service.closers.append(_in_background(transcriber.load()))
     except errors.Unavailable as error:
         log.warning("no speech recognition", reason=error.message)
     analyzer = VoiceAnalyzer(service.inference, transcriber, service.settings.voice_pack)
     service.closers.append(analyzer.close)
     await service.inference.load(*analyzer.models)
-    servicer = VoiceServicer(analyzer, service)
+    sessions = Sessions(analyzer, Limits())
+    service.closers.append(sessions.close)
+    servicer = VoiceServicer(analyzer, sessions, service)
     voice_pb2_grpc.add_VoiceServiceServicer_to_server(servicer, server)
     return str(voice_pb2.DESCRIPTOR.services_by_name["VoiceService"].full_name)
+
+
+def _in_background(work: Coroutine[Any, Any, None]) -> Callable[[], Awaitable[None]]:
+    """Starts work that serving does not wait for; gives what stops it."""
+    task = asyncio.create_task(work)
+
+    async def stop() -> None:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    return stop
+
+
+class _Idle(Exception):
+    """The client sent nothing for too long."""
+
+
+async def _next(
+    requests: AsyncIterator[voice_pb2.StreamVoiceRequest], idle_s: float
+) -> voice_pb2.StreamVoiceRequest | None:
+    """The next message, None after the last."""
+    try:
+        async with asyncio.timeout(idle_s):
+            return await anext(requests, None)
+    except TimeoutError:
+        raise _Idle from None
+
+
+async def _drain(requests: AsyncIterator[voice_pb2.StreamVoiceRequest]) -> None:
+    """Reads what is on its way: a client whose write fails would not see why the call ended."""
+    with suppress(_Idle, TimeoutError):
+        async with asyncio.timeout(_DRAINED_S):
+            while await _next(requests, _QUIET_S) is not None:
+                pass
+
+
+def _config(first: voice_pb2.StreamVoiceRequest | None) -> voice_pb2.StreamVoiceConfig:
+    if first is None or first.WhichOneof("message") != "config":
+        raise errors.InvalidRequest(
+            "The first message of a stream must be its config.",
+            field="config",
+            suggestion="Send config once, then audio.",
+        )
+    return first.config
+
+
+async def _hand_on(
+    session: LiveSession, request: voice_pb2.StreamVoiceRequest, limits: Limits
+) -> bool:
+    """Hands on one message; False where it closes the stream."""
+    kind = request.WhichOneof("message")
+    if kind == "audio":
+        if len(request.audio) > limits.chunk_bytes:
+            raise errors.PayloadTooLarge(
+                f"A chunk of {len(request.audio)} bytes is too large.",
+                limit=f"{limits.chunk_bytes} bytes",
+                suggestion="Send chunks of 20 to 1000 ms.",
+            )
+        await session.feed(request.audio)
+    elif kind == "action" and request.action == types_pb2.STREAM_ACTION_PAUSE:
+        await session.pause()
+    elif kind == "action" and request.action == types_pb2.STREAM_ACTION_RESUME:
+        session.resume()
+    elif kind == "action" and request.action == types_pb2.STREAM_ACTION_CLOSE:
+        return False
+    else:
+        raise errors.InvalidRequest(
+            "A message of the stream is neither audio nor an action.",
+            field=kind or "message",
+            suggestion="After the config send audio and actions only.",
+        )
+    return True
 
 
 def _options(asked: voice_pb2.VoiceOptions) -> Options:

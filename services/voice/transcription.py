@@ -68,10 +68,20 @@ class Transcriber:
         self._data_dir = data_dir
         self._threads = threads
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="transcription")
+        self._asked = 0
+
+    @property
+    def busy(self) -> bool:
+        """Whether speech is being recognised, so that more has to wait."""
+        return self._asked > 0
 
     async def prepare(self) -> None:
         """Put the weights together, without loading them. Raises Unavailable."""
         await self._on_thread(weights.assemble, self._data_dir)
+
+    async def load(self) -> None:
+        """Load the weights, so that nobody waits for them. Raises Unavailable."""
+        await self._on_thread(lambda: self._model)
 
     async def transcribe(
         self, samples: Samples, spans: Sequence[Span], language: str | None
@@ -81,9 +91,17 @@ class Transcriber:
         `language` is a code of languages.RECOGNISED; None detects it from the first stretch of
         speech and keeps it. Raises Unavailable where the weights are missing.
         """
+        self._asked += 1
+        try:
+            return await self._transcribe(samples, _stretches(spans), language)
+        finally:
+            self._asked -= 1
+
+    async def _transcribe(
+        self, samples: Samples, stretches: Sequence[Span], language: str | None
+    ) -> Transcript:
         words: list[Word] = []
         heard: str | None = None
-        stretches = _stretches(spans)
         if stretches:
             first = samples[stretches[0].start : stretches[0].end]
             detected, probability = await self._on_thread(self._detect, first)

@@ -121,11 +121,3 @@ async def test_bad_input_is_named_and_the_next_request_works(
     assert error.details["suggestion"]
     answer = await analyze(stub, bytes_of("0880"), return_transcript=False)
     assert answer.emotions.primary.label
-
-
-async def test_live_audio_says_that_it_is_not_built(stub: Stub) -> None:
-    call = stub.StreamVoice(iter([voice_pb2.StreamVoiceRequest()]))
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        async for _ in call:
-            pass
-    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED

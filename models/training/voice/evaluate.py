@@ -31,9 +31,10 @@ from models.training.voice.heads import (
 )
 from services.common.inference.open import open_inference
 from services.common.settings import Settings
-from services.voice.analyze import OTHER_LANGUAGE_TRUST, VoiceAnalyzer
+from services.voice.analyze import VoiceAnalyzer
 from services.voice.options import Options
 from services.voice.transcription import Transcriber
+from services.voice.trust import OTHER_LANGUAGE_TRUST
 
 TARGETS = {
     "EmoDB, leave one speaker out, UAR": 0.88,
