@@ -199,7 +199,7 @@ class _Call:
     async def _fail(
         self, error: BaseException, started: float, context: grpc.aio.ServicerContext[Any, Any]
     ) -> None:
-        if isinstance(error, asyncio.CancelledError):
+        if isinstance(error, asyncio.CancelledError | GeneratorExit):
             self._end("CANCELLED", started)
             return
         if not isinstance(error, Exception):

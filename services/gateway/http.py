@@ -26,6 +26,7 @@ async def register(_server: grpc.aio.Server, service: Service) -> str:
         proxy_headers=False,
         lifespan="off",
         server_header=False,
+        ws_per_message_deflate=False,
         timeout_graceful_shutdown=int(settings.stop_grace_s),
     )
     server = _Server(config)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import re
 from collections.abc import AsyncIterator
@@ -13,6 +14,7 @@ from typing import Any
 import grpc
 import httpx
 import uvicorn
+from PIL import Image
 from starlette.applications import Starlette
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
@@ -27,7 +29,16 @@ from services.gateway.streaming.routes import routes
 
 PHOTOGRAPH = (Path(__file__).parents[2] / "samples" / "face" / "astronaut.jpg").read_bytes()
 EPOCH_MS = 1_766_140_215_123
-PATIENCE_S = 60.0
+PATIENCE_S = 20.0
+
+
+def _grey() -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (320, 240), (90, 120, 150)).save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
+FACELESS = _grey()
 
 FACIAL_CONFIG: dict[str, Any] = {"type": "config", "modalities": ["facial"]}
 
@@ -106,7 +117,9 @@ async def stream_gateway(
     channels = Channels(settings)
     policy = await Policy.open(settings, channels)
     app = Starlette(routes=list(routes(channels, policy, limits)))
-    config = uvicorn.Config(app, "127.0.0.1", 0, log_config=None, lifespan="off")
+    config = uvicorn.Config(
+        app, "127.0.0.1", 0, log_config=None, lifespan="off", ws_per_message_deflate=False
+    )
     server = _Server(config)
     serving = asyncio.create_task(server.serve())
     try:

@@ -225,7 +225,7 @@ class Stream(ABC):
                 for found in await asyncio.gather(*pumps, return_exceptions=True):
                     if isinstance(found, Gone):
                         raise found
-                if (summary := self.summary()) is not None:
+                if self.parts and (summary := self.summary()) is not None:
                     await self.client.send("session_summary", **summary)
                 await self.client.close(ended.close_code, ended.message)
         except TimeoutError:

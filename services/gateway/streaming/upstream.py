@@ -15,7 +15,7 @@ from services.common import errors, telemetry
 class Upstream:
     """One bidirectional call.
 
-    What waits for the service is bounded by `capacity`; actions are never dropped.
+    What waits for the service is bounded by `capacity`; of actions the last is kept.
     """
 
     def __init__(self, service: str, method: Any, config: Any, capacity: int) -> None:
@@ -23,48 +23,58 @@ class Upstream:
         self.alive = True
         self._capacity = capacity
         self._config = config
-        self._inputs: deque[Any] = deque()
+        self._queue: deque[tuple[Any, bool]] = deque()
+        """Messages, and whether they are inputs."""
+        self._waiting = 0
+        """Inputs in the queue."""
         self._finished = False
         self._wake = asyncio.Event()
         self._room = asyncio.Event()
         metadata = ((telemetry.REQUEST_ID_KEY, telemetry.request_id.get()),)
         self._call = method(self._requests(), metadata=metadata)
 
+    @property
+    def _full(self) -> bool:
+        return self._waiting >= self._capacity
+
     def offer(self, request: Any) -> bool:
         """Queues an input; False where there is no room for it."""
-        if len(self._inputs) >= self._capacity:
+        if self._full:
             return False
-        self._add(request)
+        self._add(request, droppable=True)
         return True
 
     def replace(self, request: Any) -> bool:
         """Queues an input in place of the oldest where there is no room; False where it did so."""
-        full = len(self._inputs) >= self._capacity
+        full = self._full
         if full:
-            self._inputs.popleft()
-        self._add(request)
+            oldest = next(at for at, (_, droppable) in enumerate(self._queue) if droppable)
+            del self._queue[oldest]
+            self._waiting -= 1
+        self._add(request, droppable=True)
         return not full
 
     async def put(self, request: Any) -> None:
         """Queues an input once there is room."""
-        while self.alive and len(self._inputs) >= self._capacity:
+        while self.alive and self._full:
             self._room.clear()
             await self._room.wait()
-        self._add(request)
+        self._add(request, droppable=True)
 
     def act(self, request: Any) -> None:
-        """Queues an action behind the inputs that wait."""
-        self._add(request)
+        """Queues an action behind the inputs that wait, in place of one that waits."""
+        self._queue = deque(item for item in self._queue if item[1])
+        self._add(request, droppable=False)
 
     def finish(self, request: Any) -> None:
         """Queues the last message; the service answers what is pending, then ends the call."""
-        self._add(request)
+        self._add(request, droppable=False)
         self._finished = True
 
     def cancel(self) -> None:
         """Ends the call at once."""
+        self._call.cancel()  # first, or the service would see the end of the input
         self._end()
-        self._call.cancel()
 
     async def responses(self) -> AsyncIterator[Any]:
         """What the service says. Raises the error it raised, or Unavailable when it is gone."""
@@ -76,13 +86,17 @@ class Upstream:
         finally:
             self._end()
 
-    def _add(self, request: Any) -> None:
-        self._inputs.append(request)
+    def _add(self, request: Any, droppable: bool) -> None:
+        if not self.alive:
+            return
+        self._queue.append((request, droppable))
+        self._waiting += droppable
         self._wake.set()
 
     def _end(self) -> None:
         self.alive = False
-        self._inputs.clear()
+        self._queue.clear()
+        self._waiting = 0
         self._finished = True
         self._wake.set()
         self._room.set()
@@ -90,8 +104,9 @@ class Upstream:
     async def _requests(self) -> AsyncIterator[Any]:
         yield self._config
         while True:
-            while self._inputs:
-                request = self._inputs.popleft()
+            while self._queue:
+                request, droppable = self._queue.popleft()
+                self._waiting -= droppable
                 self._room.set()
                 yield request
             if self._finished:

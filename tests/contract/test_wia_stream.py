@@ -1,0 +1,258 @@
+"""The WIA streaming protocol on the running mesh, as chapter 6 of the standard words it."""
+
+import asyncio
+import re
+
+import httpx
+import pytest
+from websockets.asyncio.client import connect
+
+from services.mesh.temporary import TemporaryMesh
+from tests.gateway.streams import (
+    FACELESS,
+    FACIAL_CONFIG,
+    PHOTOGRAPH,
+    audio,
+    both,
+    frame,
+    talk,
+    until,
+)
+
+CONFIG = {
+    "type": "config",
+    "stream_id": "stream_abc123",
+    "modalities": ["facial"],
+    "facial": {
+        "frame_rate": 30,
+        "resolution": "720p",
+        "encoding": "jpeg",
+        "return_action_units": True,
+    },
+    "output": {"rate": "per_frame", "include_dimensions": True, "include_raw_scores": False},
+}
+
+
+@pytest.mark.parametrize("path", ["/emotion-ai/v1/stream", "/v1/stream"])
+async def test_every_message_of_a_facial_stream(mesh: TemporaryMesh, path: str) -> None:
+    async with talk(mesh.address, path, mesh.key, CONFIG) as client:
+        await client.say(frame(PHOTOGRAPH))
+        result = await client.hear("result")
+        detected = await client.hear("event")
+        await client.say({"type": "ping"})
+        pong = await client.hear("pong")
+        await client.say(frame(PHOTOGRAPH, at_ms=500))
+        second = await client.hear("result")
+        await client.say({"type": "close"})
+        summary = await client.hear("session_summary")
+        assert await client.closed() == 1000
+
+    assert list(result) == [
+        *("type", "stream_id", "frame_number", "timestamp", "latency_ms"),
+        *("emotions", "dimensions", "action_units", "face"),
+    ]
+    assert result["stream_id"] == "stream_abc123"
+    assert result["frame_number"] == 1
+    assert result["timestamp"] == "2025-12-19T10:30:15.123Z"
+    assert result["latency_ms"] > 0
+    primary = result["emotions"]["primary"]
+    assert primary["label"] == "happiness"
+    assert 0.5 < primary["confidence"] <= 1
+    assert result["emotions"] == {"primary": primary, "change_detected": False}
+    assert result["dimensions"].keys() == {"valence", "arousal"}
+    units = {unit["au"]: unit["intensity"] for unit in result["action_units"]}
+    assert units["AU12"] > 0.5
+    assert result["face"]["detected"] is True
+    assert re.fullmatch(r"face_\d{3}", result["face"]["tracking_id"])
+    assert result["face"]["bbox"].keys() == {"x", "y", "width", "height"}
+
+    assert detected == {
+        "type": "event",
+        "event_type": "face_detected",
+        "stream_id": "stream_abc123",
+        "timestamp": "2025-12-19T10:30:15.123Z",
+        "tracking_id": result["face"]["tracking_id"],
+    }
+    assert pong["timestamp"].endswith("Z")
+    assert (second["frame_number"], second["timestamp"]) == (2, "2025-12-19T10:30:15.623Z")
+    assert summary == {
+        "type": "session_summary",
+        "stream_id": "stream_abc123",
+        "duration_ms": 500,
+        "frames_processed": 2,
+        "frames_dropped": 0,
+        "emotion_distribution": {"happiness": 1.0},
+        "average_dimensions": summary["average_dimensions"],
+        "events": {"emotion_changes": 0, "high_arousal_moments": 0},
+    }
+    assert summary["average_dimensions"]["valence"] > 0
+
+
+async def test_what_was_not_asked_for_is_left_out(mesh: TemporaryMesh) -> None:
+    async with talk(mesh.address, "/v1/stream", mesh.key, FACIAL_CONFIG) as client:
+        await client.say(frame(PHOTOGRAPH))
+        result = await client.hear("result")
+    assert result.keys().isdisjoint({"dimensions", "action_units"})
+    assert "all" not in result["emotions"]
+    assert result["stream_id"].startswith("stream_")
+
+
+async def test_raw_scores_are_the_whole_distribution(mesh: TemporaryMesh) -> None:
+    config = {**FACIAL_CONFIG, "output": {"include_raw_scores": True}}
+    async with talk(mesh.address, "/v1/stream", mesh.key, config) as client:
+        await client.say(frame(PHOTOGRAPH))
+        scores = (await client.hear("result"))["emotions"]["all"]
+    assert len(scores) > 5
+    assert sum(score["confidence"] for score in scores) == pytest.approx(1, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("output", "numbers"),
+    [
+        ({"rate": "per_frame"}, [1, 2, 3, 4]),
+        ({"rate": "per_second"}, [1, 4]),
+        ({"rate": "on_change"}, [1]),
+        ({"rate": "threshold", "threshold": 0.2}, [1, 2, 3, 4]),
+        ({"rate": "threshold", "threshold": 1.0}, None),
+    ],
+)
+async def test_the_output_rate_decides_which_results_come(
+    mesh: TemporaryMesh, output: dict[str, object], numbers: list[int] | None
+) -> None:
+    config = {**FACIAL_CONFIG, "output": output}
+    async with talk(mesh.address, "/v1/stream", mesh.key, config) as client:
+        for number in range(4):
+            await client.say(frame(PHOTOGRAPH, at_ms=400 * number))
+            await asyncio.sleep(0.3)
+        await client.say({"type": "close"})
+        summary = await client.hear("session_summary")
+    assert summary["frames_processed"] == 4
+    results = client.kinds("result")
+    if numbers is None:
+        assert all(result["emotions"]["primary"]["confidence"] == 1 for result in results)
+    else:
+        assert [result["frame_number"] for result in results] == numbers
+
+
+async def test_a_missing_face_is_said_once_until_it_is_back(mesh: TemporaryMesh) -> None:
+    async with talk(mesh.address, "/v1/stream", mesh.key, FACIAL_CONFIG) as client:
+        for at_ms, image in ((0, FACELESS), (100, FACELESS), (200, PHOTOGRAPH), (300, FACELESS)):
+            await client.say(frame(image, at_ms=at_ms))
+            await client.hear("result")
+        error = await client.hear("error")
+        await client.say(frame(FACELESS, at_ms=1600))
+        lost = await client.hear("event", event_type="face_lost")
+    assert [message["frame_number"] for message in client.kinds("error")] == [1, 4]
+    assert error == {
+        "type": "error",
+        "code": "FACE_NOT_DETECTED",
+        "message": "No face detected in frame 4",
+        "frame_number": 4,
+        "recoverable": True,
+    }
+    assert client.kinds("result")[0]["face"] == {"detected": False}
+    assert client.kinds("result")[0]["emotions"]["primary"] is None
+    assert lost["timestamp"] == "2025-12-19T10:30:16.723Z"
+
+
+async def test_paused_frames_are_numbered_but_not_analysed(mesh: TemporaryMesh) -> None:
+    async with talk(mesh.address, "/v1/stream", mesh.key, FACIAL_CONFIG) as client:
+        await client.say({"type": "pause"}, frame(PHOTOGRAPH), {"type": "resume"})
+        await client.say(frame(PHOTOGRAPH, at_ms=40))
+        assert (await client.hear("result"))["frame_number"] == 2
+        await client.say({"type": "close"})
+        assert (await client.hear("session_summary"))["frames_processed"] == 1
+
+
+async def test_a_dropped_stream_goes_on_under_its_id(mesh: TemporaryMesh) -> None:
+    config = {**FACIAL_CONFIG, "stream_id": "walk-1", "output": {"include_dimensions": True}}
+    async with talk(mesh.address, "/v1/stream", mesh.key, config) as client:
+        await client.say(frame(PHOTOGRAPH), frame(b"broken"))
+        await client.hear("error", code="INVALID_FRAME")
+        client.socket.transport.abort()
+    resume = {"type": "resume", "stream_id": "walk-1", "last_frame_number": 1}
+    async with asyncio.timeout(30):
+        while True:
+            async with talk(mesh.address, "/v1/stream", mesh.key, resume) as client:
+                await client.say(frame(PHOTOGRAPH, at_ms=5000))
+                message = await client.socket.recv()
+                if "NOT_FOUND" not in str(message):
+                    break
+    assert '"frame_number":3' in str(message)
+    assert '"stream_id":"walk-1"' in str(message)
+    assert '"dimensions"' in str(message)
+
+
+async def test_an_unknown_stream_cannot_be_resumed(mesh: TemporaryMesh) -> None:
+    resume = {"type": "resume", "stream_id": "nobody", "last_frame_number": 1}
+    async with talk(mesh.address, "/v1/stream", mesh.key, resume) as client:
+        assert (await client.hear("error"))["code"] == "NOT_FOUND"
+        assert await client.closed() == 4404
+
+
+async def test_faces_and_voice_share_a_stream_and_its_clock(mesh: TemporaryMesh) -> None:
+    config = {"type": "config", "modalities": ["facial", "voice"], "voice": {"sample_rate": 16000}}
+    async with talk(mesh.address, "/v1/stream", mesh.key, config) as client:
+        await client.say(audio(0.1), both(PHOTOGRAPH, bytes(3200), 100), frame(PHOTOGRAPH, 1, 200))
+        while (await client.hear("result")).get("face") is None:
+            pass
+        assert client.heard[-1]["timestamp"] in (
+            "2025-12-19T10:30:15.223Z",
+            "2025-12-19T10:30:15.323Z",
+        )
+        await client.say({"type": "close"})
+        summary = await client.hear("session_summary")
+    assert summary["duration_ms"] == 200
+    assert summary["frames_processed"] >= 1
+
+
+async def test_frames_over_the_configured_rate_are_dropped_and_counted(
+    mesh: TemporaryMesh,
+) -> None:
+    config = {**FACIAL_CONFIG, "facial": {"frame_rate": 1}}
+    async with talk(mesh.address, "/v1/stream", mesh.key, config) as client:
+        await client.say(*(frame(PHOTOGRAPH, at_ms=number) for number in range(20)))
+        error = await client.hear("error", code="RATE_EXCEEDED")
+        await client.hear("result")
+        await client.say({"type": "close"})
+        summary = await client.hear("session_summary")
+    assert error["recoverable"] is True
+    assert summary["frames_processed"] < 10
+    assert summary["frames_processed"] + summary["frames_dropped"] == 20
+
+
+async def test_a_token_in_the_address_is_a_credential(mesh: TemporaryMesh) -> None:
+    url = mesh.address.replace("http", "ws", 1) + f"/v1/stream?token={mesh.key}"
+    async with connect(url) as socket:
+        assert socket.response is not None
+        assert int(socket.response.headers["x-ratelimit-limit"]) > 0
+        assert socket.response.headers["x-request-id"].startswith("req_")
+    assert mesh.key not in mesh.log("gateway")
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_a_plain_request_is_told_to_upgrade(client: httpx.AsyncClient, method: str) -> None:
+    answer = await client.request(method, "/v1/analyze/voice/stream")
+    assert answer.status_code == 400
+    assert "WebSocket" in answer.json()["error"]["details"]["suggestion"]
+
+
+async def test_a_stream_is_metered_by_the_minute(
+    mesh: TemporaryMesh, client: httpx.AsyncClient
+) -> None:
+    async def streams() -> float:
+        usage = (await client.get("/v1/usage")).json()
+        return float(
+            sum(float(item["quantity"]) for item in usage["items"] if item["item"] == "stream")
+        )
+
+    before = await streams()
+    async with talk(mesh.address, "/v1/stream", mesh.key, FACIAL_CONFIG) as talking:
+        await talking.running()
+        await talking.say({"type": "close"})
+        await talking.closed()
+
+    async def metered() -> bool:
+        return await streams() > before
+
+    await until(metered)
