@@ -9,10 +9,14 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import aiohttp
+import grpc
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from affectmesh.v1 import billing_pb2 as pb
 from services.common.settings import Settings
@@ -22,38 +26,46 @@ from tests.gateway.gateways import redis_server
 
 REQUESTS, CLIENTS = 20_000, 50
 HOST = "127.0.0.1"
+TEXT = {"text": "Hi.", "language": "en"}
+
+
+@dataclass(frozen=True)
+class Served:
+    """Where a process answers; only a gateway has `http`."""
+
+    http: str
+    grpc: str
 
 
 @asynccontextmanager
-async def gateway_process(settings: Settings) -> AsyncIterator[str]:
-    """A gateway; gives its address."""
-    port, _ = ports.free_ports(HOST)
+async def process(service: str, settings: Settings) -> AsyncIterator[Served]:
+    """A service of the mesh."""
+    port, base = ports.free_ports(HOST)
     environment = {
         **os.environ,
         "AFFECTMESH_DATA_DIR": str(settings.data_dir),
         "AFFECTMESH_ADDRESSES": json.dumps(settings.addresses),
         "AFFECTMESH_REDIS_URL": str(settings.redis_url),
         "AFFECTMESH_HTTP_PORT": str(port),
+        "AFFECTMESH_PORT_BASE": str(base),
+        "AFFECTMESH_LOG_LEVEL": "warning",
     }
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.gateway.serving"), env=environment
-    )
+    command = (sys.executable, "-m", f"services.{service}")
+    started = await asyncio.create_subprocess_exec(*command, env=environment)
+    served = Settings(host=HOST, port_base=base).address(service)
     try:
-        yield f"http://{HOST}:{port}"
+        await until_serving(served)
+        yield Served(f"http://{HOST}:{port}", served)
     finally:
-        process.send_signal(signal.SIGTERM)
-        await process.wait()
+        started.send_signal(signal.SIGTERM)
+        await started.wait()
 
 
-async def until_served(session: aiohttp.ClientSession, address: str) -> None:
-    """Waits for the gateway."""
-    for _ in range(300):
-        try:
-            async with session.get(f"{address}/v1/prices"):
-                return
-        except aiohttp.ClientError:
-            await asyncio.sleep(0.1)
-    raise TimeoutError(address)
+async def until_serving(address: str) -> None:
+    """Waits for a service's health check."""
+    async with grpc.aio.insecure_channel(address) as channel:
+        stub: Any = health_pb2_grpc.HealthStub(channel)
+        await stub.Check(health_pb2.HealthCheckRequest(), wait_for_ready=True, timeout=60)
 
 
 async def limited(billing: Installation, **limits: int) -> pb.ApiKey:
@@ -80,24 +92,27 @@ async def test_what_is_accepted_is_the_allowance_and_what_is_billed_is_accepted(
             refused: Counter[str] = Counter()
             numbers = iter(range(REQUESTS))
 
-            async def client(session: aiohttp.ClientSession, address: str) -> None:
+            async def client(session: aiohttp.ClientSession, gateway: Served) -> None:
+                url = f"{gateway.http}/v1/analyze/text"
                 for number in numbers:
                     key = keys[number % 3]
                     headers = {"X-API-Key": key.secret}
-                    async with session.post(f"{address}/work", headers=headers) as answer:
+                    async with session.post(url, headers=headers, json=TEXT) as answer:
                         assert answer.status in (200, 429)
                         (accepted if answer.status == 200 else refused)[key.key_id] += 1
 
-            async with (
-                gateway_process(billing.settings) as one,
-                gateway_process(billing.settings) as two,
-                aiohttp.ClientSession() as session,
-            ):
-                await until_served(session, one)
-                await until_served(session, two)
-                started = time.monotonic()
-                await asyncio.gather(*(client(session, (one, two)[i % 2]) for i in range(CLIENTS)))
-                elapsed = time.monotonic() - started
+            async with process("text", billing.settings) as text:
+                addresses = {**billing.settings.addresses, "text": text.grpc}
+                settings = billing.settings.model_copy(update={"addresses": addresses})
+                async with (
+                    process("gateway", settings) as one,
+                    process("gateway", settings) as two,
+                    aiohttp.ClientSession() as session,
+                ):
+                    started = time.monotonic()
+                    clients = (client(session, (one, two)[i % 2]) for i in range(CLIENTS))
+                    await asyncio.gather(*clients)
+                    elapsed = time.monotonic() - started
             print(f"{REQUESTS} requests in {elapsed:.1f} s: {accepted}, refused {refused}")
             asked = {key.key_id: len(range(i, REQUESTS, 3)) for i, key in enumerate(keys)}
             assert accepted + refused == Counter(asked)
