@@ -41,7 +41,7 @@ class Power:
 
     @classmethod
     def of(cls, samples: Samples) -> Power:
-        return cls(float(np.dot(samples, samples)), samples.size)
+        return cls(float(np.sum(np.square(samples), dtype=np.float64)), samples.size)
 
     def __add__(self, other: Power) -> Power:
         return Power(self.energy + other.energy, self.count + other.count)
