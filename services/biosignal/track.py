@@ -61,7 +61,9 @@ class Track:
     def unbroken_s(self, end_s: float, longest_s: float) -> float:
         """Since when nothing is missing before end_s, looking back over longest_s."""
         last = self._index(end_s)
-        first = max(self._index(end_s - longest_s), self._count - len(self._values), 0)
+        if self.name == "rr" and self.clock_s > end_s + _NEAR_S:
+            last += 1
+        first = max(self._index(end_s - longest_s), self._count - len(self._values) + 1, 0)
         gaps = np.flatnonzero(np.isnan(self._values[_places(first, last, len(self._values))]))
         start = first + int(gaps[-1]) + 1 if len(gaps) else first
         if self.name != "rr":
