@@ -1,13 +1,17 @@
 """The WIA streaming protocol on the running mesh, as chapter 6 of the standard words it."""
 
 import asyncio
+import json
 import re
 
 import httpx
 import pytest
+import soundfile
 from websockets.asyncio.client import connect
 
+from services.gateway.streaming.frames import VOICE
 from services.mesh.temporary import TemporaryMesh
+from tests.contract.conftest import SAMPLES
 from tests.gateway.streams import (
     FACELESS,
     FACIAL_CONFIG,
@@ -18,6 +22,8 @@ from tests.gateway.streams import (
     talk,
     until,
 )
+
+SPEECH = SAMPLES / "voice" / "austen-0870.flac"
 
 CONFIG = {
     "type": "config",
@@ -204,6 +210,108 @@ async def test_faces_and_voice_share_a_stream_and_its_clock(mesh: TemporaryMesh)
         summary = await client.hear("session_summary")
     assert summary["duration_ms"] == 200
     assert summary["frames_processed"] >= 1
+
+
+VOICE_CONFIG = {
+    "type": "config",
+    "sample_rate": 16000,
+    "encoding": "LINEAR16",
+    "language": "en-US",
+}
+
+
+def spoken() -> bytes:
+    """A sentence of the samples as 16 kHz LINEAR16."""
+    samples, rate = soundfile.read(SPEECH, dtype="int16")
+    assert rate == 16000
+    return bytes(samples.tobytes())
+
+
+def chunks(sound: bytes, ms: int = 100) -> list[bytes]:
+    """The audio in pieces."""
+    size = 32 * ms
+    return [sound[start : start + size] for start in range(0, len(sound), size)]
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1/analyze/voice/stream", "/emotion-ai/v1/analyze/voice/stream"]
+)
+async def test_live_audio_is_answered_as_the_document_shows(mesh: TemporaryMesh, path: str) -> None:
+    async with talk(mesh.address, path, mesh.key, VOICE_CONFIG) as client:
+        await client.say(*chunks(spoken()), {"type": "close"})
+        summary = await client.hear("session_summary")
+        assert await client.closed() == 1000
+    partial, final = client.kinds("partial")[0], client.kinds("final")[0]
+    assert partial.keys() == {"type", "timestamp_ms", "emotion"}
+    assert final.keys() == {"type", "segment"}
+    segment = final["segment"]
+    assert segment.keys() == {"start_ms", "end_ms", "text", "emotion"}
+    assert len(segment["text"].split()) > 3
+    for emotion in (partial["emotion"], segment["emotion"]):
+        assert emotion.keys() <= {"label", "confidence", "derived"}
+        assert 0 < emotion["confidence"] <= 1
+    assert 0 <= segment["start_ms"] < segment["end_ms"] <= summary["duration_ms"] + 100
+
+
+async def test_voice_in_the_wia_stream_is_on_the_clients_clock(mesh: TemporaryMesh) -> None:
+    config = {
+        "type": "config",
+        "modalities": ["facial", "voice"],
+        "output": {"include_dimensions": True},
+    }
+    async with talk(mesh.address, "/v1/stream", mesh.key, config) as client:
+        await client.say(frame(PHOTOGRAPH))
+        for number, chunk in enumerate(chunks(spoken())):
+            await client.say(frame(chunk, VOICE, 100 * number))
+            await asyncio.sleep(0.02)
+        await client.say({"type": "close"})
+        summary = await client.hear("session_summary")
+    assert not client.kinds("error")
+    voiced = [result for result in client.kinds("result") if "voice" in result]
+    times = [result["timestamp"] for result in voiced]
+    assert "2025-12-19T10:30:15.123Z" < times[0] < times[-1] < "2025-12-19T10:30:45.123Z"
+    assert voiced[0]["voice"] == {"final": False}
+    assert any(result["voice"]["final"] for result in voiced)
+    assert all(result["dimensions"].keys() >= {"valence", "arousal"} for result in voiced)
+    assert {"speech_started", "face_detected"} <= {
+        event["event_type"] for event in client.kinds("event")
+    }
+    assert summary["frames_processed"] > 1
+
+
+async def test_a_dropped_session_of_live_audio_goes_on_under_its_id(mesh: TemporaryMesh) -> None:
+    path, config = "/v1/analyze/voice/stream", {**VOICE_CONFIG, "stream_id": "call-7"}
+    sound = chunks(spoken())
+    half = len(sound) // 2
+    async with talk(mesh.address, path, mesh.key, config) as client:
+        await client.say(*sound[:half])
+        await client.hear("partial")
+        client.socket.transport.abort()
+    async with talk(mesh.address, path, mesh.key, config) as client:
+        await client.say(*sound[half:], {"type": "close"})
+        summary = await client.hear("session_summary")
+    assert summary["stream_id"] == "call-7"
+    assert summary["duration_ms"] > 100 * (len(sound) - half) + 1000
+
+
+async def test_live_biosignals_are_answered_once_a_second(mesh: TemporaryMesh) -> None:
+    rest = json.loads((SAMPLES / "biosignal" / "rest.json").read_text())["signals"]["ecg"]
+    rate, data = rest["sample_rate"], rest.pop("data")
+    config = {"type": "config", "stream_id": "rest", "signals": {"ecg": rest}}
+    path = "/v1/analyze/biosignal/stream"
+    async with talk(mesh.address, path, mesh.key, config) as client:
+        for start in range(0, 20 * rate, rate):
+            part = {"ecg": {"data": data[start : start + rate]}}
+            await client.say({"type": "samples", "signals": part})
+        await client.say({"type": "close"})
+        summary = await client.hear("session_summary")
+        assert await client.closed() == 1000
+    results = client.kinds("result")
+    assert 40 < results[-1]["heart_rate"]["mean_bpm"] < 120
+    assert results[-1]["stream_id"] == summary["stream_id"] == "rest"
+    assert [result["timestamp_ms"] for result in results] == sorted(
+        {result["timestamp_ms"] for result in results}
+    )
 
 
 async def test_frames_over_the_configured_rate_are_dropped_and_counted(

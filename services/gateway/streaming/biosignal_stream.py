@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from affectmesh.v1 import biosignal_pb2, biosignal_pb2_grpc, types_pb2
+
 from services.common import errors
 from services.gateway.streaming import messages
 from services.gateway.streaming.stream import Stream
@@ -73,11 +74,12 @@ class BiosignalStream(Stream):
         """The contract's messages."""
         match response.WhichOneof("message"):
             case "result":
+                self._id = response.result.stream_id
                 await self.client.send("result", **_render_result(response.result))
             case "event":
                 await self.client.send("event", **messages.event(response.event))
             case "error":
-                await self.client.send("error", **messages.error(response.error))
+                await self.tell_error(_PART, response.error)
             case "summary":
                 self._summary = response.summary
 

@@ -58,6 +58,12 @@ def ended_by(error: errors.AffectMeshError) -> Ended:
     return Ended(close_code, said(error), stream_code(error))
 
 
+def close_code_of(code: str) -> CloseCode:
+    """The close code after a service's own last error."""
+    codes = {"STREAM_LIMIT": CloseCode.LIMIT, "SERVER_ERROR": CloseCode.SERVICE_FAILED}
+    return codes.get(code, CloseCode.INVALID_CONFIG)
+
+
 def said(error: errors.AffectMeshError) -> str:
     """The message of an error with what to do."""
     return " ".join(filter(None, (error.message, error.details.get("suggestion", ""))))

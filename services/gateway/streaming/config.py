@@ -65,7 +65,8 @@ class VoiceConfig(_Strict):
     """The first message of live audio (WIA section 5.4.2)."""
 
     stream_id: StreamId = ""
-    sample_rate: int = Field(ge=8_000, le=48_000)
+    sample_rate: int | None = Field(None, ge=8_000, le=48_000)
+    """May be left out where the audio tells it itself."""
     encoding: Encoding
     language: str = Field("", max_length=35)
     return_transcript: bool | None = None

@@ -12,17 +12,19 @@ from decimal import Decimal
 from typing import Any, ClassVar
 
 import structlog
-
 from affectmesh.v1 import types_pb2
+
 from services.common import errors, metrics
 from services.common.channels import Channels
 from services.gateway.policy import Policy
+from services.gateway.streaming import messages
 from services.gateway.streaming.client import Client
 from services.gateway.streaming.clock import iso
 from services.gateway.streaming.closing import (
     CloseCode,
     Ended,
     Gone,
+    close_code_of,
     ended_by,
     said,
     stream_code,
@@ -60,6 +62,8 @@ class Stream(ABC):
     route: ClassVar[str]
     item: ClassVar[str]
     """In the price table, by the minute."""
+    hears_pauses: ClassVar[bool] = False
+    """Whether the service gets what comes in a pause, to keep count of time."""
 
     def __init__(
         self, client: Client, standing: Standing, surroundings: Surroundings, request_id: str
@@ -78,6 +82,7 @@ class Stream(ABC):
         self._started_s = self._active_s = self._pinged_s = time.monotonic()
         self._drops: dict[str, Throttle] = {}
         self._failure: errors.AffectMeshError | None = None
+        self._fatal: types_pb2.StreamError | None = None
 
     @abstractmethod
     async def configure(self, kind: str, message: dict[str, Any]) -> None:
@@ -167,6 +172,15 @@ class Stream(ABC):
                 dropped_count=told,
             )
 
+    async def tell_error(self, part: str, error: types_pb2.StreamError) -> None:
+        """Hands on a service's error; the stream ends with the last service. Raises Gone."""
+        told = messages.error(error)
+        if not error.recoverable:
+            self._fatal = error
+            others = [other.alive for name, other in self.parts.items() if name != part]
+            told |= {"recoverable": any(others), "modality": part}
+        await self.client.send("error", **told)
+
     def consent(self, token: str) -> None:
         """Puts a consent token of the config in the ledger's entry of this stream."""
         admission = self.standing.admission
@@ -207,7 +221,12 @@ class Stream(ABC):
             if done & set(serving):
                 return
             if not waiting & set(pumps):
-                raise ended_by(self._failure or errors.Unavailable("The service ended the stream."))
+                raise self._why_services_ended()
+
+    def _why_services_ended(self) -> Ended:
+        if self._failure is None and self._fatal is not None:
+            return Ended(close_code_of(self._fatal.code), self._fatal.message)
+        return ended_by(self._failure or errors.Unavailable("The service ended the stream."))
 
     async def _end(
         self, ended: Ended, tasks: list[asyncio.Task[None]], pumps: list[asyncio.Task[None]]
@@ -253,7 +272,7 @@ class Stream(ABC):
             raise Ended(
                 CloseCode.LIMIT, f"A stream ends after {self.limits.frames} frames.", "STREAM_LIMIT"
             )
-        if self._paused:
+        if self._paused and not self.hears_pauses:
             return
         if self._expired_s is not None:
             self.dropped += 1

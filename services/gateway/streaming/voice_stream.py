@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from affectmesh.v1 import types_pb2, voice_pb2, voice_pb2_grpc
+
 from services.common import errors
 from services.gateway.streaming import config, messages
 from services.gateway.streaming.stream import Stream
@@ -19,6 +20,7 @@ class VoiceStream(Stream):
 
     route = "/v1/analyze/voice/stream"
     item = "analyze.voice.stream"
+    hears_pauses = True
 
     async def configure(self, kind: str, message: dict[str, Any]) -> None:
         """A config; a stream_id of a session that was dropped continues it."""
@@ -35,7 +37,7 @@ class VoiceStream(Stream):
         org_id = self.standing.admission.principal.org_id
         request = voice_pb2.StreamVoiceConfig(
             stream_id=f"{org_id}:{asked.stream_id}" if asked.stream_id else "",
-            sample_rate_hz=asked.sample_rate,
+            sample_rate_hz=asked.sample_rate or 0,
             encoding=asked.encoding,
             language=asked.language,
             return_transcript=asked.return_transcript is not False,
@@ -77,7 +79,7 @@ class VoiceStream(Stream):
             case "event":
                 await self.client.send("event", **messages.event(response.event))
             case "error":
-                await self.client.send("error", **messages.error(response.error))
+                await self.tell_error(_PART, response.error)
             case "summary":
                 self._summary = response.summary
 

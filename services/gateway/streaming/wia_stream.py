@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from affectmesh.v1 import face_pb2, face_pb2_grpc, types_pb2, voice_pb2, voice_pb2_grpc
+
 from services.common import errors
 from services.gateway.streaming import config, frames, messages
 from services.gateway.streaming.clock import AudioClock, ImageClock, Moment, iso
@@ -171,9 +172,11 @@ class WiaStream(Stream):
             case "event":
                 await self._event(part, response.event)
             case "error":
-                await self.client.send("error", **messages.error(response.error))
+                await self.tell_error(part, response.error)
             case "summary":
                 self._summaries[part] = response.summary
+                if part == "voice":
+                    response.summary.ClearField("frames_dropped")  # partials, not input
 
     async def _face_result(self, result: face_pb2.StreamFaceResult) -> None:
         moment = self._images.of(result.frame_number, result.timestamp_ms)
@@ -272,7 +275,7 @@ class WiaStream(Stream):
 
     async def _event(self, part: str, event: types_pb2.StreamEvent) -> None:
         if event.type == types_pb2.STREAM_EVENT_TYPE_INPUT_DROPPED:
-            what = "frames" if part == "facial" else "audio chunks"
+            what = "frames" if part == "facial" else "partial results"
             await self.tell_dropped(what, event.dropped_count)
             return
         track = event.tracking_id if event.HasField("tracking_id") else 0
