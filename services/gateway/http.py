@@ -1,6 +1,7 @@
 """Serves the ASGI application beside the gateway's own health check."""
 
 import asyncio
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -17,6 +18,7 @@ async def register(_server: grpc.aio.Server, service: Service) -> str:
     settings = service.settings
     policy = await Policy.open(settings, service.channels)
     service.closers.append(policy.close)
+    logging.getLogger("uvicorn.error").addFilter(_is_no_refusal)
     config = uvicorn.Config(
         build(settings, service.channels, policy),
         host=settings.http_host or settings.host,
@@ -43,6 +45,11 @@ async def register(_server: grpc.aio.Server, service: Service) -> str:
             raise SystemExit(f"The REST server did not start on port {settings.http_port}.")
         await asyncio.sleep(0.01)
     return ""
+
+
+def _is_no_refusal(record: logging.LogRecord) -> bool:
+    """uvicorn takes every WebSocket that was refused with an HTTP answer for an error of ours."""
+    return record.msg != "ASGI callable returned without completing handshake."
 
 
 class _Server(uvicorn.Server):

@@ -189,6 +189,7 @@ async def test_a_client_without_a_valid_key_is_refused_before_the_handshake(
     body = json.loads(response.body or b"")
     assert body["error"]["code"] == "UNAUTHORIZED"
     assert body["request_id"] == response.headers["x-request-id"]
+    assert "completing handshake" not in mesh.log("gateway")
 
 
 async def test_the_gateway_serves_on_after_bad_streams(client: httpx.AsyncClient) -> None:

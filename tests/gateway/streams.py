@@ -139,7 +139,10 @@ class _Server(uvicorn.Server):
 
 
 class Script:
-    """A streaming service that answers each message as a function says, and notes its end."""
+    """A streaming service that answers each message as a function says, and notes its end.
+
+    It ends the call where the answer is None.
+    """
 
     def __init__(self, answer: Any) -> None:
         self._answer = answer
@@ -156,6 +159,8 @@ class Script:
                 await self.resume.wait()
                 self.asked.append(request)
                 for response in self._answer(request):
+                    if response is None:
+                        return
                     yield response
         finally:
             self.open -= 1

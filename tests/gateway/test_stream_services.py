@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 
 from affectmesh.v1 import biosignal_pb2, types_pb2, voice_pb2
@@ -222,13 +223,85 @@ async def test_audio_that_a_slow_service_cannot_take_is_dropped_and_counted(
     assert 0 < summary["frames_dropped"] == 60 - taken
 
 
-async def test_a_voice_service_that_does_not_stream_leaves_the_faces(
+async def test_a_changed_emotion_is_told_with_the_confidence_of_both(
     mesh: TemporaryMesh, tmp_path: Path
+) -> None:
+    def change(request: voice_pb2.StreamVoiceRequest) -> Iterator[voice_pb2.StreamVoiceResponse]:
+        if request.WhichOneof("message") != "audio":
+            return
+        for label, confidence, at_ms in (("neutral", 0.75, 40), ("happiness", 0.82, 80)):
+            emotion = types_pb2.Emotion(label=label, confidence=confidence)
+            partial = voice_pb2.StreamVoicePartial(timestamp_ms=at_ms, emotion=emotion)
+            yield voice_pb2.StreamVoiceResponse(partial=partial)
+        event = types_pb2.StreamEvent(
+            type=types_pb2.STREAM_EVENT_TYPE_EMOTION_CHANGE,
+            timestamp_ms=80,
+            previous_emotion="neutral",
+            current_emotion="happiness",
+            transition_duration_ms=450,
+            trigger="gradual",
+        )
+        yield voice_pb2.StreamVoiceResponse(event=event)
+
+    script = Script(change)
+    settings = mesh.settings.model_copy(update={"data_dir": tmp_path})
+    config = {"type": "config", "stream_id": "mood", "modalities": ["voice"]}
+    async with (
+        serving(script.add_voice) as address,
+        stream_gateway(settings, Limits(), voice=address) as (url, _),
+        talk(url, "/v1/stream", mesh.key, config, audio(0.1)) as client,
+    ):
+        event = await client.hear("event")
+    assert event == {
+        "type": "event",
+        "event_type": "emotion_change",
+        "stream_id": "mood",
+        "timestamp": "2025-12-19T10:30:15.203Z",
+        "previous_emotion": {"label": "neutral", "confidence": 0.75},
+        "current_emotion": {"label": "happiness", "confidence": 0.82},
+        "transition_duration_ms": 450,
+        "trigger": "gradual",
+    }
+    changed = [result["emotions"]["change_detected"] for result in client.kinds("result")]
+    assert changed == [False, True]
+
+
+async def test_a_service_that_ends_the_stream_ends_it_with_its_own_error(
+    mesh: TemporaryMesh, tmp_path: Path
+) -> None:
+    def refuse(request: Any) -> Iterator[voice_pb2.StreamVoiceResponse | None]:
+        if request.WhichOneof("message") == "audio":
+            error = types_pb2.StreamError(code="STREAM_LIMIT", message="Long enough.")
+            yield voice_pb2.StreamVoiceResponse(error=error)
+            yield None
+
+    script = Script(refuse)
+    settings = mesh.settings.model_copy(update={"data_dir": tmp_path})
+    async with (
+        serving(script.add_voice) as address,
+        stream_gateway(settings, Limits(), voice=address) as (url, _),
+        talk(url, VOICE, mesh.key, VOICE_CONFIG, bytes(3200)) as client,
+    ):
+        assert await client.closed() == 4429
+    (error,) = client.kinds("error")
+    assert (error["code"], error["recoverable"]) == ("STREAM_LIMIT", False)
+
+
+async def _nothing(_server: grpc.aio.Server) -> None:
+    """A service that does not have the method."""
+
+
+@pytest.mark.parametrize(
+    ("gone", "words"), [(True, "is not answering"), (False, "has no such method")]
+)
+async def test_a_voice_service_that_does_not_stream_leaves_the_faces(
+    mesh: TemporaryMesh, tmp_path: Path, gone: bool, words: str
 ) -> None:
     settings = mesh.settings.model_copy(update={"data_dir": tmp_path})
     config = {"type": "config", "modalities": ["facial", "voice"]}
     async with (
-        stream_gateway(settings, Limits(), voice="127.0.0.1:9") as (url, _),
+        serving(_nothing) as other,
+        stream_gateway(settings, Limits(), voice="127.0.0.1:9" if gone else other) as (url, _),
         talk(url, "/v1/stream", mesh.key, config) as client,
     ):
         error = await client.hear("error")
@@ -236,7 +309,7 @@ async def test_a_voice_service_that_does_not_stream_leaves_the_faces(
         assert (await client.hear("result"))["frame_number"] == 2
     assert (error["code"], error["modality"]) == ("SERVER_ERROR", "voice")
     assert error["recoverable"] is True
-    assert "voice service is not answering" in error["message"]
+    assert words in error["message"]
 
 
 async def test_a_stream_without_any_service_ends_saying_so(
