@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from services.common.containers import video_format
 from services.common.errors import InvalidImage, InvalidRequest, InvalidVideo
 from services.face import image
 from services.face.image import MAX_PIXELS, Pixels
@@ -150,14 +151,13 @@ class EncodedVideo:
         """Raises InvalidVideo for bytes without a readable video stream or frames in the span."""
         import av
 
+        kind = video_format(self._data[:16])
+        if not kind:
+            raise _unreadable("it begins like no container that is read here")
         try:
-            container = av.open(io.BytesIO(self._data), "r", metadata_errors="ignore")
+            container = av.open(io.BytesIO(self._data), "r", format=kind, metadata_errors="ignore")
         except (av.FFmpegError, ValueError) as error:
-            raise InvalidVideo(
-                "The data is not a video of a known format.",
-                reason=f"Not a video: {error}",
-                suggestion="Send MP4, MOV, WebM, MKV, AVI or another common video.",
-            ) from None
+            raise _unreadable(str(error)) from None
         with container:
             stream = next(iter(container.streams.video), None)
             if stream is None:
@@ -263,4 +263,12 @@ def _no_frames() -> InvalidVideo:
         "No frame could be read in the span asked for.",
         reason="No frames",
         suggestion="Check the video, and that start_time_ms and end_time_ms lie within it.",
+    )
+
+
+def _unreadable(reason: str) -> InvalidVideo:
+    return InvalidVideo(
+        "The data is not a video of a known format.",
+        reason=f"Not a video: {reason}",
+        suggestion="Send MP4, MOV, WebM, MKV, AVI or another common video.",
     )

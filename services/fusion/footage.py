@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from services.common.containers import video_format
 from services.common.errors import InvalidVideo, PayloadTooLarge, UnsupportedMedia
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def read(data: bytes) -> Footage:
     """
     import av
 
-    kind = _kind(data[:16])
+    kind = video_format(data[:16])
     if not kind:
         raise UnsupportedMedia(
             "The bytes are not a video of a kind that is read here.",
@@ -230,23 +231,3 @@ def _as_opus(flac: io.BytesIO) -> bytes:
         for block in source.blocks(_BLOCK, dtype="int16"):
             smaller.write(block)
     return opus.getvalue()
-
-
-def _kind(head: bytes) -> str:
-    """FFmpeg's name of the container, "" where it is unknown.
-
-    It is told the format, so that a playlist that names files or addresses is never followed.
-    """
-    if head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"):
-        return "mov"
-    if head[:4] == b"\x1a\x45\xdf\xa3":
-        return "matroska"
-    if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
-        return "avi"
-    if head[:4] == b"\x00\x00\x01\xba":
-        return "mpeg"
-    if head[:3] == b"FLV":
-        return "flv"
-    if head[:1] == b"\x47":
-        return "mpegts"
-    return ""

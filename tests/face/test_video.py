@@ -2,6 +2,7 @@
 
 import tracemalloc
 from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -149,6 +150,23 @@ def test_refuses_what_is_no_video(data: bytes, reason: str) -> None:
         read(data)
     assert raised.value.details["reason"].startswith(reason)
     assert raised.value.details["suggestion"]
+
+
+@pytest.mark.parametrize(
+    "playlist",
+    [
+        b"ffconcat version 1.0\nfile clip.mp4\n",
+        b"#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\nclip.mp4\n#EXT-X-ENDLIST\n",
+    ],
+    ids=["ffconcat", "hls"],
+)
+def test_a_playlist_opens_no_file_of_the_server(
+    clip: bytes, playlist: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "clip.mp4").write_bytes(clip)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InvalidVideo, match="not a video"):
+        read(playlist)
 
 
 def test_refuses_a_codec_nobody_knows(clip: bytes) -> None:
