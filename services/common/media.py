@@ -39,9 +39,9 @@ class MediaLoader:
     async def load(self, *, kind: str, url: str, data: bytes, limit_bytes: int) -> bytes:
         """The bytes of one input of which exactly one of url and data must be given.
 
-        `kind` is "image", "audio", "video" or "recording", the prefix of the public field names. Raises
-        InvalidRequest for both or neither, PayloadTooLarge, and FetchFailed for a URL that is
-        malformed, private, unreachable, slow or answers an error.
+        `kind` is "image", "audio", "video" or "recording", the prefix of the public field names.
+        Raises InvalidRequest for both or neither, PayloadTooLarge, and FetchFailed for a URL that
+        is malformed, private, unreachable, slow or answers an error.
         """
         if bool(url) == bool(data):
             raise errors.InvalidRequest(
