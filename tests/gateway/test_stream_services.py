@@ -33,6 +33,9 @@ VOICE_CONFIG = {
 }
 
 
+FACELESS_CONFIG = {"type": "config", "modalities": ["voice"]}
+
+
 def speak(request: voice_pb2.StreamVoiceRequest) -> Iterator[voice_pb2.StreamVoiceResponse]:
     """A partial for every chunk; a final and a summary at the end."""
     happy = types_pb2.Emotion(label="happiness", confidence=0.82)
@@ -172,6 +175,27 @@ async def test_a_slow_service_makes_the_speaker_wait_and_loses_nothing(
         await client.hear("session_summary")
     heard = [request.audio[:2] for request in script.asked if request.audio]
     assert heard == [number.to_bytes(2, "big") for number in range(chunks)]
+
+
+async def test_a_pause_reaches_a_slow_service_in_its_place_and_a_thousand_fill_no_queue(
+    voice: tuple[str, Script], mesh: TemporaryMesh
+) -> None:
+    url, script = voice
+    script.resume.clear()
+    pause, resume = types_pb2.STREAM_ACTION_PAUSE, types_pb2.STREAM_ACTION_RESUME
+    async with talk(url, "/v1/stream", mesh.key, FACELESS_CONFIG) as client:
+        await client.say(audio(0.1), {"type": "pause"}, audio(0.1), {"type": "resume"}, audio(0.2))
+        for _ in range(1000):
+            await client.say({"type": "pause"}, {"type": "resume"})
+        await client.running()
+        script.resume.set()
+        await client.say({"type": "close"})
+        await client.hear("session_summary")
+    got = [request.action or len(request.audio) for request in script.asked[1:]]
+    assert [one for one in got if one > 100] == [3200, 6400]
+    assert got[-2:] == [resume, types_pb2.STREAM_ACTION_CLOSE]
+    assert len(got) < 1000
+    assert got.count(pause) == got.count(resume)
 
 
 async def test_voice_results_carry_the_time_of_the_client(

@@ -51,7 +51,7 @@ def ended_by(error: errors.AffectMeshError) -> Ended:
     """The end of a stream whose last service failed."""
     if stream_code(error) != "SERVER_ERROR":
         close_code = CloseCode.INVALID_CONFIG
-    elif isinstance(error, errors.Unavailable):
+    elif error.retriable:
         close_code = CloseCode.TRY_LATER
     else:
         close_code = CloseCode.SERVICE_FAILED

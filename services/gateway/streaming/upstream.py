@@ -11,11 +11,14 @@ import grpc
 
 from services.common import errors, telemetry
 
+_MOST_ACTIONS = 64
+"""Pauses and resumes that wait; the oldest two give way, which leaves the state they lead to."""
+
 
 class Upstream:
     """One bidirectional call.
 
-    What waits for the service is bounded by `capacity`; of actions the last is kept.
+    Of inputs at most `capacity` wait for the service; actions wait among them, in their place.
     """
 
     def __init__(self, service: str, method: Any, config: Any, capacity: int) -> None:
@@ -62,8 +65,10 @@ class Upstream:
         self._add(request, droppable=True)
 
     def act(self, request: Any) -> None:
-        """Queues an action behind the inputs that wait, in place of one that waits."""
-        self._queue = deque(item for item in self._queue if item[1])
+        """Queues a pause or a resume behind the inputs that wait; of very many, the last count."""
+        if len(self._queue) - self._waiting >= _MOST_ACTIONS:
+            for _ in range(2):
+                del self._queue[next(at for at, (_, one) in enumerate(self._queue) if not one)]
         self._add(request, droppable=False)
 
     def finish(self, request: Any) -> None:
