@@ -36,6 +36,8 @@ PARTIAL_PER_FRAME_MS = 480
 """The same at Rate.PER_FRAME."""
 PARTIAL_WINDOW = 3 * SAMPLE_RATE_HZ
 """How much of the utterance, up to now, a partial is read from; finals are read from all of it."""
+LISTENED_AHEAD = 3 * PARTIAL_MS * SAMPLE_RATE_HZ // 1000
+"""How much an utterance grows before it is recognised again while it goes on."""
 LATEST_S = 1.0
 """A partial whose audio came longer ago is dropped."""
 HIGH_AROUSAL = 0.3
@@ -124,7 +126,7 @@ class LiveSession:
         self._hearing = SpeechDetector(analyzer.inference)
         self._endpointer = Endpointer(0, UTTERANCE_GAP_MS)
         self._all = self._speech = Power()
-        self._read_to = 0
+        self._read_to = self._listened_to = 0
         self._read_any = False
         self._answered = False
         self._course = Course()
@@ -282,7 +284,8 @@ class LiveSession:
                 await self._happen(Event(Happening.SPEECH_ENDED, _ms(change.end)))
 
     def _begin_utterance(self, start: int) -> None:
-        self._read_to, self._read_any, self._said = start, False, None
+        self._read_to = self._listened_to = start
+        self._read_any, self._said = False, None
         if self._listening is not None:
             self._listening.cancel()
 
@@ -367,9 +370,10 @@ class LiveSession:
 
     def _listen_ahead(self, start: int) -> None:
         """Recognise the utterance so far, where nobody else waits for the recogniser."""
-        running = self._listening is not None and not self._listening.done()
-        if running or self._analyzer.transcriber.busy:
+        grown = self._tape.end - self._listened_to
+        if grown < LISTENED_AHEAD or self._analyzer.transcriber.busy:
             return
+        self._listened_to = self._tape.end
         so_far = self._tape.read(start, self._tape.end)
 
         async def recognise() -> None:
