@@ -117,7 +117,7 @@ class LiveSession:
         self._decoder = LiveDecoder(options.encoding, options.rate_hz)
         self._inbox = Inbox()
         self._received = 0
-        self._paused = False
+        self._paused = self._closed = False
         self._fast = False
         self._damages = 0
         self._damage_reported_ms = -DAMAGES_REPORTED_EVERY_MS
@@ -147,10 +147,12 @@ class LiveSession:
         return _ms(self._received)
 
     async def feed(self, chunk: bytes) -> None:
-        """Take a chunk, once there is room for what it holds.
+        """Take a chunk, once there is room for what it holds; ignored once closed.
 
         Raises UnsupportedMedia or InvalidAudio where the stream is not what it is declared to be.
         """
+        if self._closed:
+            return
         if chunk and not self._paused:
             self._tally.chunks += 1
         for samples in self._decoder.feed(chunk):
@@ -168,6 +170,9 @@ class LiveSession:
 
     async def close(self) -> None:
         """End once everything received is answered, with the summary."""
+        if self._closed:
+            return
+        self._closed = True
         for samples in self._decoder.finish():
             await self._take(samples)
         await self._report_damage()

@@ -41,7 +41,7 @@ class Sessions:
         self._clock = clock
         self._named: dict[str, LiveSession] = {}
         self._connections: dict[LiveSession, int] = {}
-        self._expiries: dict[str, asyncio.TimerHandle] = {}
+        self._expiries: dict[LiveSession, tuple[str, asyncio.TimerHandle]] = {}
         self._ending: set[asyncio.Task[None]] = set()
 
     @property
@@ -84,20 +84,19 @@ class Sessions:
             self._end(stream_id, session)
             return
         loop = asyncio.get_running_loop()
-        self._expiries[stream_id] = loop.call_later(
-            self.limits.kept_s, self._end, stream_id, session
-        )
+        expiry = loop.call_later(self.limits.kept_s, self._end, stream_id, session)
+        self._expiries[session] = stream_id, expiry
         if len(self._expiries) > self.limits.kept:
-            oldest = next(iter(self._expiries))
-            self._end(oldest, self._named[oldest])
+            oldest, (oldest_id, _) = next(iter(self._expiries.items()))
+            self._end(oldest_id, oldest)
 
     async def close(self) -> None:
         """End all of them."""
         for session in [*self._connections]:
             session.abort()
             await session.stopped()
-        for expiry in self._expiries.values():
-            expiry.cancel()
+        for session in [*self._expiries]:
+            self._stay(session)
         await asyncio.gather(*self._ending)
 
     def _resume(self, stream_id: str, session: LiveSession, options: LiveOptions) -> LiveSession:
@@ -107,14 +106,17 @@ class Sessions:
                 field="config.stream_id",
                 suggestion="Resume it as it was configured, or choose a new stream_id.",
             )
-        if expiry := self._expiries.pop(stream_id, None):
-            expiry.cancel()
+        self._stay(session)
         self._connections[session] += 1
         return session
 
+    def _stay(self, session: LiveSession) -> None:
+        """It does not expire any more."""
+        if found := self._expiries.pop(session, None):
+            found[1].cancel()
+
     def _end(self, stream_id: str, session: LiveSession) -> None:
-        if expiry := self._expiries.pop(stream_id, None):
-            expiry.cancel()
+        self._stay(session)
         del self._connections[session]
         if self._named.get(stream_id) is session:
             del self._named[stream_id]

@@ -10,7 +10,7 @@ import pytest
 from services.common import errors
 from services.voice.analyze import VoiceAnalyzer
 from services.voice.sessions import Limits
-from tests.voice.recordings import Floats, silence, speech
+from tests.voice.recordings import Floats, encoded, silence, speech
 from tests.voice.streams import (
     CLOSE,
     Live,
@@ -106,6 +106,19 @@ async def test_utterances_sent_just_before_the_drop_are_sent_again(live: Live) -
     after = await live.answers(first, CLOSE)
     assert finals(after)[0] == heard[0]
     assert len(finals(after)) == 2
+
+
+async def test_a_stream_that_closed_before_the_drop_gives_the_rest(live: Live) -> None:
+    first = config(stream_id="closed")
+    chunks = audio(encoded(talk(), "RAW", "PCM_16", 8000))
+    slow = config(stream_id="closed", rate_hz=8000)
+    whole = await live.answers(config(rate_hz=8000), *chunks, CLOSE)
+    await broken_off(live, [slow, *chunks, CLOSE], read=1)
+    rest = await live.answers(slow, *chunks, CLOSE)
+    assert finals(rest) == finals(whole)
+    assert rest[-1].summary == whole[-1].summary
+    await live.empties()
+    assert (await live.answers(first, CLOSE))[-1].summary.duration_ms == 0
 
 
 async def test_a_resumed_stream_keeps_its_configuration(live: Live) -> None:
