@@ -59,10 +59,11 @@ class Calibrator:
         self.thresholds: dict[str, float] = {}
         self.numbers: dict[str, float] = {}
         self.figures: dict[str, float] = {}
+        self.answers: dict[str, tuple[Floats, Floats]] = {}
 
     def fit(self) -> None:
         """Fits every head."""
-        self._emotions()
+        self.emotions()
         self._sarcasm()
         self._aspects()
         self._entities()
@@ -71,7 +72,8 @@ class Calibrator:
         """What calibration.json holds."""
         return {"curves": self.curves, "thresholds": self.thresholds, "numbers": self.numbers}
 
-    def _emotions(self) -> None:
+    def emotions(self) -> None:
+        """Fits labels, groups and sentiment on GoEmotions."""
         names = corpora.goemotions_labels(self._data)
         table = EmotionTable(tuple(names))
         records = list(corpora.goemotions(self._data, "dev"))
@@ -100,7 +102,7 @@ class Calibrator:
         first = crossed.argmax(-1)
         right = present[np.arange(len(first)), first]
         self.figures["primary_accuracy"] = float(right.mean())
-        self.figures["primary_ece"] = ece(crossed.max(-1), right)
+        self._answered("primary", crossed.max(-1), right)
         self.figures["groups_macro_f1"] = crossed_f1(groups, present)[0]
         self._sentiment(stack(rows, "sentiment"), records)
 
@@ -111,7 +113,7 @@ class Calibrator:
         found = directions(logits / np.float32(heat))
         right = (found.argmax(-1) == truth).astype(np.float32)
         self.figures["sentiment_accuracy"] = float(right.mean())
-        self.figures["sentiment_ece"] = ece(found.max(-1), right)
+        self._answered("sentiment", found.max(-1), right)
         sided = truth != 1
         lean = softmax(logits) @ np.array(SENTIMENT_LEVELS, np.float32)
         agree = (lean > 0) == (truth == 2)
@@ -127,7 +129,7 @@ class Calibrator:
         best = threshold_at_share(fitted, truth, SARCASTIC_SHARE)
         self.thresholds["sarcasm"] = round(best, 4)
         self.figures["sarcasm_f1"] = crossed_f1(score[:, None], truth[:, None])[0]
-        self.figures["sarcasm_ece"] = ece(cross(score, truth, platt), truth)
+        self._answered("sarcasm", cross(score, truth, platt), truth)
 
     def _aspects(self) -> None:
         records = list(corpora.mams(self._data, "val"))
@@ -138,14 +140,18 @@ class Calibrator:
         found = softmax(logits / np.float32(heat))
         right = (found.argmax(-1) == truth).astype(np.float32)
         self.figures["aspect_polarity_accuracy"] = float(right.mean())
-        self.figures["aspect_polarity_ece"] = ece(found.max(-1), right)
+        self._answered("aspect_polarity", found.max(-1), right)
 
     def _entities(self) -> None:
         records = list(corpora.wnut(self._data, "emerging.dev"))
         tokens, rows = self._session.read([r.text for r in records])
         sure, right = entities_right(records, tokens, rows)
         self.curves["entity"] = platt(sure, right)
-        self.figures["entity_ece"] = ece(cross(sure, right, platt), right)
+        self._answered("entity", cross(sure, right, platt), right)
+
+    def _answered(self, head: str, confidence: Floats, right: Floats) -> None:
+        self.answers[head] = (confidence, right)
+        self.figures[f"{head}_ece"] = ece(confidence, right)
 
     def _threshold(self, name: str, scores: Floats, truth: Floats, knots: Knots) -> None:
         self.curves[name] = knots
@@ -203,7 +209,7 @@ dynamic_batching {{ max_queue_delay_microseconds: 1000 }}
 """
 
 
-def _lines(content: Mapping[str, Mapping[str, object]]) -> str:
+def lines(content: Mapping[str, Mapping[str, object]]) -> str:
     """JSON with one curve, threshold or number a line."""
     parts = []
     for part, entries in content.items():
@@ -219,7 +225,7 @@ def main() -> None:
     data = Path(os.environ.get("DATA", "../shared/data"))
     calibrator = Calibrator(data, Session(args.out))
     calibrator.fit()
-    (args.out / "calibration.json").write_text(_lines(calibrator.content()), encoding="utf-8")
+    (args.out / "calibration.json").write_text(lines(calibrator.content()), encoding="utf-8")
     names = corpora.goemotions_labels(data)
     (args.out / "config.pbtxt").write_text(config(names, calibrator.figures), encoding="utf-8")
     for name, value in calibrator.figures.items():
