@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from affectmesh.v1 import biosignal_pb2, biosignal_pb2_grpc, types_pb2
-
 from services.common import errors
 from services.gateway.streaming import messages
 from services.gateway.streaming.stream import Stream

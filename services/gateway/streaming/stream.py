@@ -12,8 +12,8 @@ from decimal import Decimal
 from typing import Any, ClassVar
 
 import structlog
-from affectmesh.v1 import types_pb2
 
+from affectmesh.v1 import types_pb2
 from services.common import errors, metrics
 from services.common.channels import Channels
 from services.gateway.policy import Policy

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from affectmesh.v1 import types_pb2, voice_pb2, voice_pb2_grpc
-
 from services.common import errors
 from services.gateway.streaming import config, messages
 from services.gateway.streaming.stream import Stream

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from affectmesh.v1 import face_pb2, face_pb2_grpc, types_pb2, voice_pb2, voice_pb2_grpc
-
 from services.common import errors
 from services.gateway.streaming import config, frames, messages
 from services.gateway.streaming.clock import AudioClock, ImageClock, Moment, iso
