@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from services.common.inference import Inference, ModelInfo
+from services.common.inference import Inference
 from services.text import aspects, entities, language, sentences
 from services.text.aspects import Mention
 from services.text.emotions import GROUPS, LEAST_DERIVED
@@ -23,8 +23,9 @@ from services.text.findings import (
     Warning,
 )
 from services.text.language import Language, LanguageDetector
+from services.text.languages import ENGLISH
 from services.text.limits import check, check_batch
-from services.text.model import Reading, TextModel, pool
+from services.text.model import MULTILINGUAL, Reading, TextModel, pool
 from services.text.sentences import Sentence, Window
 from services.text.sentiment import sentiment
 from services.text.tokens import Tokens, spell_emoji
@@ -36,6 +37,8 @@ OTHER_LANGUAGE_FACTOR = 0.5
 """What confidences are multiplied by for a language the model was not trained on."""
 NO_WORDS_FACTOR = 0.5
 """Likewise for a text without a single letter: only emoji, digits or punctuation."""
+MULTILINGUAL_FACTOR = 0.8
+"""Likewise for the languages of the multilingual model, which learnt affect from English."""
 LEAST_KNOWN = 0.5
 """Share of tokens in the vocabulary below which a text counts as unreadable."""
 
@@ -47,6 +50,7 @@ class _Parsed:
     """One checked text, tokenised, with its windows and what is already known against it."""
 
     text: str
+    model: TextModel
     tokens: Tokens
     windows: list[Window]
     language: Language
@@ -58,20 +62,10 @@ class TextAnalyzer:
     """Analyses texts with the models behind an inference interface."""
 
     def __init__(self, inference: Inference) -> None:
-        self._model = TextModel(inference)
+        self._inference = inference
+        self._english = TextModel(inference)
+        self._multilingual: TextModel | None = None
         self._detector = LanguageDetector()
-        self._sarcasm_threshold = self._model.calibration.thresholds["sarcasm"]
-        self._thresholds = self._model.calibration.thresholds
-
-    @property
-    def info(self) -> ModelInfo:
-        """The text model."""
-        return self._model.info
-
-    @property
-    def dimensions_info(self) -> ModelInfo:
-        """The dimensions model."""
-        return self._model.dimensions_info
 
     async def analyze(self, text: str, tag: str = "", options: Options = EVERYTHING) -> Analysis:
         """Everything the options ask about a text of 1 to 100,000 code points.
@@ -100,25 +94,49 @@ class TextAnalyzer:
 
     async def _parse(self, texts: Sequence[tuple[str, str]]) -> list[_Parsed]:
         if sum(len(text) for text, _ in texts) > THREAD_CHARACTERS:
-            return await asyncio.to_thread(self._parse_now, texts)
-        return self._parse_now(texts)
+            spoken = await asyncio.to_thread(self._hear, texts)
+            models = await self._models(spoken)
+            return await asyncio.to_thread(self._tokenise, texts, spoken, models)
+        spoken = self._hear(texts)
+        return self._tokenise(texts, spoken, await self._models(spoken))
 
-    def _parse_now(self, texts: Sequence[tuple[str, str]]) -> list[_Parsed]:
-        read = self._model.reader.read_all([text for text, _ in texts])
+    def _hear(self, texts: Sequence[tuple[str, str]]) -> list[Language]:
+        return [self._language(text, tag) for text, tag in texts]
+
+    def _language(self, text: str, tag: str) -> Language:
+        if tag:
+            return language.given(tag)
+        if any(map(str.isalpha, text)):
+            return self._detector.detect(text)
+        return Language(ENGLISH, uncertain=True)
+
+    async def _models(self, spoken: Sequence[Language]) -> list[TextModel]:
+        """The model of each language; the multilingual one is loaded when it is first needed."""
+        if self._multilingual is None and any(one.multilingual for one in spoken):
+            await self._inference.load(MULTILINGUAL.affect, MULTILINGUAL.dimensions)
+            self._multilingual = await asyncio.to_thread(TextModel, self._inference, MULTILINGUAL)
+        other = self._multilingual or self._english
+        return [other if one.multilingual else self._english for one in spoken]
+
+    def _tokenise(
+        self,
+        texts: Sequence[tuple[str, str]],
+        spoken: Sequence[Language],
+        models: Sequence[TextModel],
+    ) -> list[_Parsed]:
+        read: dict[int, Tokens] = {}
+        for model, members in _by_model(models):
+            tokens = model.reader.read_all([texts[i][0] for i in members])
+            read.update(zip(members, tokens, strict=True))
         return [
-            self._judge(text, tag, tokens) for (text, tag), tokens in zip(texts, read, strict=True)
+            self._judge(text, one, model, read[i])
+            for i, ((text, _), one, model) in enumerate(zip(texts, spoken, models, strict=True))
         ]
 
-    def _judge(self, text: str, tag: str, tokens: Tokens) -> _Parsed:
+    def _judge(self, text: str, spoken: Language, model: TextModel, tokens: Tokens) -> _Parsed:
         warnings: list[Warning] = []
         factor = 1.0
         wordy = any(map(str.isalpha, text))
-        if tag:
-            spoken = language.given(tag)
-        elif wordy:
-            spoken = self._detector.detect(text)
-        else:
-            spoken = Language(language.MODEL_LANGUAGE, uncertain=True)
         if not wordy:
             factor *= NO_WORDS_FACTOR
             emoji = spell_emoji(text)[1] is not None
@@ -136,56 +154,57 @@ class TextAnalyzer:
                     "The text is too short to tell its language; English is assumed.",
                 )
             )
-        if not spoken.modelled:
+        if spoken.multilingual:
+            factor *= MULTILINGUAL_FACTOR
+        elif not spoken.english:
             factor *= OTHER_LANGUAGE_FACTOR
             warnings.append(
                 Warning(
                     "LANGUAGE_NOT_SUPPORTED",
-                    f'The model was trained on English; for "{spoken.tag}" every result is a '
-                    "rough guess and its confidence is lowered.",
+                    f'No model was made for "{spoken.tag}"; read by the English one, every result '
+                    "is a rough guess and its confidence is lowered.",
                 )
             )
-        known = self._model.reader.known_share(tokens)
+        known = model.reader.known_share(tokens)
         if known < LEAST_KNOWN:
             factor *= known
             warnings.append(
                 Warning("UNREADABLE", "Most of the text is outside the model's vocabulary.")
             )
         return _Parsed(
-            text, tokens, sentences.windows(tokens, text), spoken, factor, tuple(warnings)
+            text, model, tokens, sentences.windows(tokens, text), spoken, factor, tuple(warnings)
         )
 
     async def _analyze(self, parsed: Sequence[_Parsed], options: Options) -> list[Analysis]:
-        readings = await self._model.read([(p.tokens, w) for p in parsed for w in p.windows])
-        found: list[Analysis] = []
-        at = 0
-        for one in parsed:
-            mine = readings[at : at + len(one.windows)]
-            at += len(one.windows)
-            found.append(await self._assemble(one, mine, options))
-        return found
+        readings: dict[int, list[Reading]] = {}
+        for model, members in _by_model([one.model for one in parsed]):
+            windows = [(parsed[i].tokens, w) for i in members for w in parsed[i].windows]
+            found = iter(await model.read(windows))
+            readings.update((i, [next(found) for _ in parsed[i].windows]) for i in members)
+        return [await self._assemble(one, readings[i], options) for i, one in enumerate(parsed)]
 
     async def _assemble(
         self, one: _Parsed, readings: Sequence[Reading], options: Options
     ) -> Analysis:
+        left_out = () if one.model.names.full else _left_out(options, one.language)
+        if left_out:
+            options = replace(options, aspects=False, entities=False, sarcasm=False)
         pooled = pool(readings)
-        sarcasm = self._sarcasm(pooled, one.factor) if options.sarcasm else None
-        emotions = self._emotions(pooled, one.factor)
+        sarcasm = self._sarcasm(one, pooled) if options.sarcasm else None
+        emotions = self._emotions(one, pooled)
         mentions = self._mentions(one, readings) if options.aspects or options.entities else []
         named = self._entities(one, readings, mentions) if options.entities else []
         spans = sentences.split(one.text) if named or options.sentences else []
         if not options.sentences:
             spans = [s for s in spans if any(s.start <= e.start < s.end for e in named)]
         parts = await self._read_sentences(one, readings, spans)
-        heard = [self._emotions(part, one.factor)[0] for part in parts]
+        heard = [self._emotions(one, part)[0] for part in parts]
         return Analysis(
             length=len(one.text),
             language=one.language.tag,
             sentiment=sentiment(pooled, sarcasm, one.factor),
             emotions=emotions,
-            dimensions=await self._model.dimensions(pooled.embedding)
-            if options.dimensions
-            else None,
+            dimensions=await one.model.dimensions(pooled.embedding) if options.dimensions else None,
             aspects=tuple(
                 replace(a, confidence=a.confidence * one.factor) for a in aspects.gather(mentions)
             )
@@ -205,7 +224,10 @@ class TextAnalyzer:
             )
             if options.sentences
             else (),
-            warnings=one.warnings,
+            warnings=one.warnings + left_out,
+            models=(one.model.info, one.model.dimensions_info)
+            if options.dimensions
+            else (one.model.info,),
         )
 
     async def _read_sentences(
@@ -216,14 +238,14 @@ class TextAnalyzer:
             return [pool(readings)]
         ranges = sentences.token_ranges(one.tokens, spans)
         pieces = [list(sentences.cut(one.tokens, r)) for r in ranges]
-        read = iter(await self._model.read([(one.tokens, w) for part in pieces for w in part]))
+        read = iter(await one.model.read([(one.tokens, w) for part in pieces for w in part]))
         return [pool([next(read) for _ in part]) for part in pieces]
 
     def _mentions(self, one: _Parsed, readings: Sequence[Reading]) -> list[Mention]:
         return [
             mention
             for window, reading in zip(one.windows, readings, strict=True)
-            for mention in self._model.mentions(one.text, one.tokens, window, reading)
+            for mention in one.model.mentions(one.text, one.tokens, window, reading)
         ]
 
     def _entities(
@@ -232,35 +254,56 @@ class TextAnalyzer:
         tagged = [
             entity
             for window, reading in zip(one.windows, readings, strict=True)
-            for entity in self._model.entities(one.text, one.tokens, window, reading)
+            for entity in one.model.entities(one.text, one.tokens, window, reading)
             if entity.confidence >= entities.LEAST_CONFIDENCE
         ]
         return entities.with_products(tagged, mentions)
 
-    def _emotions(self, reading: Reading, factor: float) -> tuple[Emotion, ...]:
+    def _emotions(self, one: _Parsed, reading: Reading) -> tuple[Emotion, ...]:
         """The likeliest group, then all that pass their thresholds, most confident first.
 
         A derived label is never more confident than the likeliest group.
         """
+        table, thresholds, factor = one.model.table, one.model.calibration.thresholds, one.factor
         groups = dict(zip(GROUPS, reading.groups.tolist(), strict=True))
         primary = max(groups, key=lambda name: groups[name])
         found = [
             Emotion(name, p * factor)
             for name, p in groups.items()
-            if name != primary and p >= self._thresholds[f"group.{name}"]
+            if name != primary and p >= thresholds[f"group.{name}"]
         ]
-        for name, place in self._model.table.fine.items():
+        for name, place in table.fine.items():
             p = float(reading.labels[place])
-            if p >= self._thresholds[f"emotion.{self._model.table.labels[place]}"]:
+            if p >= thresholds[f"emotion.{table.labels[place]}"]:
                 found.append(Emotion(name, p * factor))
-        for name, p in self._model.table.derive(reading.labels).items():
+        for name, p in table.derive(reading.labels).items():
             if p >= LEAST_DERIVED:
                 found.append(Emotion(name, min(p, groups[primary]) * factor, derived=True))
         found.sort(key=lambda emotion: -emotion.confidence)
         return (Emotion(primary, groups[primary] * factor), *found)
 
-    def _sarcasm(self, reading: Reading, factor: float) -> Sarcasm:
-        return Sarcasm(reading.sarcasm >= self._sarcasm_threshold, reading.sarcasm * factor)
+    def _sarcasm(self, one: _Parsed, reading: Reading) -> Sarcasm:
+        threshold = one.model.calibration.thresholds["sarcasm"]
+        return Sarcasm(reading.sarcasm >= threshold, reading.sarcasm * one.factor)
+
+
+def _by_model(models: Sequence[TextModel]) -> list[tuple[TextModel, list[int]]]:
+    """Each model that is used, with the places of its texts."""
+    used = {id(model): model for model in models}
+    return [(model, [i for i, one in enumerate(models) if one is model]) for model in used.values()]
+
+
+def _left_out(options: Options, spoken: Language) -> tuple[Warning, ...]:
+    """The warning for parts that were asked for and that the multilingual model cannot say."""
+    asked = [name for name in ("aspects", "entities", "sarcasm") if getattr(options, name)]
+    if not asked:
+        return ()
+    return (
+        Warning(
+            "OPTION_NOT_SUPPORTED",
+            f'For "{spoken.tag}" there is no model of {" and ".join(asked)}; left out.',
+        ),
+    )
 
 
 def summary(found: Sequence[Analysis]) -> Summary:

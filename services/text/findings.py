@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from services.common.inference import ModelInfo
 from services.text.aspects import Aspect
 from services.text.entities import Entity
 
@@ -84,6 +85,7 @@ class Analysis:
     sarcasm: Sarcasm | None
     sentences: tuple[FoundSentence, ...]
     warnings: tuple[Warning, ...]
+    models: tuple[ModelInfo, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,7 @@ from dataclasses import dataclass
 from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
 from services.common.errors import InvalidRequest
-
-MODEL_LANGUAGE = "en"
-"""The language the model was trained on."""
+from services.text.languages import ENGLISH, MULTILINGUAL
 
 _CANDIDATES = (
     "ar", "bg", "bn", "ca", "cs", "da", "de", "el", "en", "es", "et", "fa", "fi", "fr", "he",
@@ -30,9 +28,19 @@ class Language:
     uncertain: bool = False
 
     @property
-    def modelled(self) -> bool:
-        """Whether the model was trained on this language."""
-        return self.tag.replace("_", "-").split("-")[0].lower() == MODEL_LANGUAGE
+    def primary(self) -> str:
+        """The tag without region, script and so on."""
+        return self.tag.replace("_", "-").split("-")[0].lower()
+
+    @property
+    def english(self) -> bool:
+        """Whether the English model reads this language as it should."""
+        return self.primary == ENGLISH
+
+    @property
+    def multilingual(self) -> bool:
+        """Whether the multilingual model reads this language."""
+        return self.primary in MULTILINGUAL
 
 
 def given(tag: str) -> Language:
@@ -70,9 +78,9 @@ class LanguageDetector:
     def detect(self, text: str) -> Language:
         """Language of a text; its first 2,000 characters are looked at."""
         ranked = dict(self._identifier.rank(text[:2000]))
-        english = ranked[MODEL_LANGUAGE]
+        english = ranked[ENGLISH]
         best, sure = max(ranked.items(), key=lambda pair: pair[1])
         clear = sure >= _LEAST_SURE and sure >= _TIMES_ENGLISH * english
-        if best != MODEL_LANGUAGE and (clear or english < _NOT_ENGLISH):
+        if best != ENGLISH and (clear or english < _NOT_ENGLISH):
             return Language(best)
-        return Language(MODEL_LANGUAGE, uncertain=english < _SURE_ENGLISH)
+        return Language(ENGLISH, uncertain=english < _SURE_ENGLISH)

@@ -1,4 +1,4 @@
-"""Runs the text model over windows of tokens and calibrates what it says."""
+"""Runs a text model over windows of tokens and calibrates what it says."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,8 +14,22 @@ from services.text.entities import Entity
 from services.text.sentences import Window
 from services.text.tokens import TokenReader, Tokens
 
-MODEL = "text_affect"
-DIMENSIONS_MODEL = "text_dimensions"
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """A model, its dimensions model, and whether it does more than sentiment and emotions.
+
+    A full model also reads letter case, and says sarcasm, aspects and entities.
+    """
+
+    affect: str
+    dimensions: str
+    full: bool
+
+
+ENGLISH = Names("text_affect", "text_dimensions", full=True)
+MULTILINGUAL = Names("text_multilingual", "text_multilingual_dimensions", full=False)
+
 BUCKETS = (8, 16, 24, 32, 48, 64)
 """Padded lengths in tokens, [CLS] and [SEP] included; inputs of equal length share a batch."""
 RUN_TOKENS = 768
@@ -30,8 +44,8 @@ class Reading:
 
     labels [28]: probability of each GoEmotions label. groups: of each label in GROUPS.
     polarity in [-1, 1]; directions [3]: probability of negative, neutral, positive.
-    subjectivity and sarcasm in [0, 1]. embedding [1152] feeds the dimensions model.
-    weight: content tokens.
+    subjectivity and sarcasm in [0, 1]. embedding [width] feeds the dimensions model.
+    weight: content tokens. What a model that is not full does not say is 0 or empty.
     """
 
     labels: Floats
@@ -48,15 +62,17 @@ class Reading:
 
 
 class TextModel:
-    """The text model behind the inference interface."""
+    """A text model behind the inference interface."""
 
-    def __init__(self, inference: Inference) -> None:
+    def __init__(self, inference: Inference, names: Names = ENGLISH) -> None:
         self._inference = inference
-        self.info: ModelInfo = inference.info(MODEL)
+        self.names = names
+        self.info: ModelInfo = inference.info(names.affect)
         self.reader = TokenReader(self.info.path / "tokenizer.json")
         self.calibration = calibration.read(self.info.path / "calibration.json")
         self.table = EmotionTable(self.info.labels)
-        self.entity_types = tuple(self.info.parameters["entity_types"].split(","))
+        types = self.info.parameters["entity_types"] if names.full else ""
+        self.entity_types = tuple(types.split(","))
         curves = self.calibration.curves
         self._label_curves = [curves[f"emotion.{label}"] for label in self.info.labels]
         self._group_curves = [curves[f"group.{group}"] for group in GROUPS]
@@ -78,21 +94,22 @@ class TextModel:
             for at in range(0, len(members), rows):
                 part = members[at : at + rows]
                 inputs = self._inputs([windows[i] for i in part], bucket)
-                outputs = await self._inference.infer(MODEL, inputs)
+                outputs = await self._inference.infer(self.names.affect, inputs)
                 weights = [windows[i][1].end - windows[i][1].start for i in part]
                 readings.update(zip(part, self._readings(outputs, weights), strict=True))
         return [readings[i] for i in range(len(windows))]
 
     async def dimensions(self, embedding: Floats) -> tuple[float, float, float]:
-        """Valence, arousal and dominance in [-1, 1] of an embedding [1152]."""
-        outputs = await self._inference.infer(DIMENSIONS_MODEL, {"embedding": embedding[None]})
+        """Valence, arousal and dominance in [-1, 1] of an embedding [width]."""
+        inputs = {"embedding": embedding[None]}
+        outputs = await self._inference.infer(self.names.dimensions, inputs)
         valence, arousal, dominance = np.clip(outputs["dimensions"][0], -1.0, 1.0).tolist()
         return valence, arousal, dominance
 
     @property
     def dimensions_info(self) -> ModelInfo:
         """What is known of the dimensions model."""
-        return self._inference.info(DIMENSIONS_MODEL)
+        return self._inference.info(self.names.dimensions)
 
     def mentions(
         self, text: str, tokens: Tokens, window: Window, reading: Reading
@@ -145,7 +162,7 @@ class TextModel:
             ids[row, 1 : n + 1] = tokens.ids[window.start : window.end]
             ids[row, n + 1] = self.reader.sep
             cases[row, 1 : n + 1] = tokens.cases[window.start : window.end]
-        return {"ids": ids, "cases": cases}
+        return {"ids": ids, "cases": cases} if self.names.full else {"ids": ids}
 
     def _readings(self, outputs: dict[str, Floats], weights: Sequence[int]) -> list[Reading]:
         raw = sigmoid(outputs["emotions"])
@@ -161,7 +178,12 @@ class TextModel:
             (tempered[:, :2].sum(-1), tempered[:, 2], tempered[:, 3:].sum(-1)), -1
         )
         subjectivity = sigmoid(outputs["subjectivity"][:, 0])
-        sarcasm = self.calibration.curves["sarcasm"](sigmoid(outputs["sarcasm"][:, 0]))
+        nothing = np.zeros((len(weights), 0, 1), np.float32)
+        sarcasm = (
+            self.calibration.curves["sarcasm"](sigmoid(outputs["sarcasm"][:, 0]))
+            if self.names.full
+            else nothing.sum((1, 2))
+        )
         return [
             Reading(
                 labels[row],
@@ -170,9 +192,9 @@ class TextModel:
                 directions[row],
                 float(subjectivity[row]),
                 float(sarcasm[row]),
-                outputs["aspect_tags"][row, 1 : n + 1],
-                outputs["aspect_polarity"][row, 1 : n + 1],
-                outputs["entity_tags"][row, 1 : n + 1],
+                outputs.get("aspect_tags", nothing)[row, 1 : n + 1],
+                outputs.get("aspect_polarity", nothing)[row, 1 : n + 1],
+                outputs.get("entity_tags", nothing)[row, 1 : n + 1],
                 outputs["embedding"][row],
                 n,
             )

@@ -21,7 +21,7 @@ from services.text.findings import (
     Sentiment,
     Warning,
 )
-from services.text.model import DIMENSIONS_MODEL, MODEL
+from services.text.model import ENGLISH
 
 
 class TextServicer(text_pb2_grpc.TextServiceServicer):
@@ -36,9 +36,6 @@ class TextServicer(text_pb2_grpc.TextServiceServicer):
         watch = Stopwatch()
         asked = _options(request.options)
         found = await self._analyzer.analyze(request.text, request.language, asked)
-        models = [self._analyzer.info]
-        if asked.dimensions:
-            models.append(self._analyzer.dimensions_info)
         response = text_pb2.AnalyzeTextResponse(
             text_length=found.length,
             language=found.language,
@@ -52,7 +49,7 @@ class TextServicer(text_pb2_grpc.TextServiceServicer):
             sarcasm=_sarcasm(found),
             sentences=map(_sentence, found.sentences),
             warnings=_warnings(found.warnings),
-            provenance=map(results.provenance, models),
+            provenance=map(results.provenance, found.models),
         )
         return _headed(response, watch)
 
@@ -62,6 +59,7 @@ class TextServicer(text_pb2_grpc.TextServiceServicer):
         watch = Stopwatch()
         items = [Item(one.id, one.text, one.language) for one in request.texts]
         found, summary = await self._analyzer.analyze_batch(items, request.language)
+        models = {model.name: model for one in found for model in one.models}.values()
         response = text_pb2.AnalyzeTextBatchResponse(
             results=[
                 text_pb2.BatchTextResult(
@@ -79,7 +77,7 @@ class TextServicer(text_pb2_grpc.TextServiceServicer):
                 negative_count=summary.negative,
                 neutral_count=summary.neutral,
             ),
-            provenance=[results.provenance(self._analyzer.info)],
+            provenance=map(results.provenance, models),
         )
         return _headed(response, watch)
 
@@ -168,7 +166,7 @@ def _warnings(found: Sequence[Warning]) -> list[types_pb2.Warning]:
 
 async def register(server: grpc.aio.Server, service: Service) -> str:
     """Adds the text service to a server."""
-    await service.inference.load(MODEL, DIMENSIONS_MODEL)
+    await service.inference.load(ENGLISH.affect, ENGLISH.dimensions)
     servicer = TextServicer(TextAnalyzer(service.inference))
     text_pb2_grpc.add_TextServiceServicer_to_server(servicer, server)
     return str(text_pb2.DESCRIPTOR.services_by_name["TextService"].full_name)

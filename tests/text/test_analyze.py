@@ -211,10 +211,10 @@ async def test_the_largest_text_is_answered(analyzer: TextAnalyzer) -> None:
 async def test_another_language_is_answered_with_a_warning_and_half_the_confidence(
     analyzer: TextAnalyzer,
 ) -> None:
-    text = "Das ist wirklich ein sehr schlechtes Produkt."
+    text = "Dit is echt een heel slecht product, ik ben er niet blij mee."
     found = await analyzer.analyze(text)
     english = await analyzer.analyze(text, "en")
-    assert found.language == "de"
+    assert found.language == "nl"
     assert "LANGUAGE_NOT_SUPPORTED" in {w.code for w in found.warnings}
     assert found.emotions[0].confidence == pytest.approx(english.emotions[0].confidence / 2)
     assert found.sentiment.confidence == pytest.approx(english.sentiment.confidence / 2)
@@ -290,6 +290,9 @@ def test_every_label_is_in_the_platforms_vocabulary() -> None:
     assert set(GROUPS) | fine | set(DERIVED) <= set(LABELS)
 
 
-async def test_every_label_of_the_model_is_reported_somewhere(analyzer: TextAnalyzer) -> None:
+@pytest.mark.parametrize("model", ["text_affect", "text_multilingual"])
+def test_every_label_of_a_model_is_reported_somewhere(
+    inference: CountingInference, model: str
+) -> None:
     grouped = {member for members in GROUPS.values() for member in members}
-    assert grouped == set(analyzer.info.labels)
+    assert grouped == set(inference.info(model).labels)

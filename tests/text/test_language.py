@@ -47,9 +47,11 @@ def test_a_given_tag_is_kept(sent: str, kept: str) -> None:
     assert given(sent).tag == kept
 
 
-def test_regions_of_english_are_english() -> None:
-    assert given("en-GB").modelled
-    assert not given("de").modelled
+def test_regions_of_a_language_are_that_language() -> None:
+    assert given("en-GB").english
+    assert given("pt-BR").multilingual
+    assert not given("de").english
+    assert not given("nl").multilingual
 
 
 @pytest.mark.parametrize("tag", ["english", "e", "12", "en-", "en us", "<script>", "é", "en\n"])

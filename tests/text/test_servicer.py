@@ -55,15 +55,17 @@ async def test_options_switch_parts_off(stub: Stub) -> None:
 async def test_a_batch_keeps_ids_and_languages(stub: Stub) -> None:
     texts = [
         text_pb2.BatchText(id="z", text="Great product!"),
-        text_pb2.BatchText(id="a", text="Das ist wirklich sehr schlecht.", language="de"),
+        text_pb2.BatchText(id="a", text="Dat is echt heel slecht.", language="nl"),
+        text_pb2.BatchText(id="b", text="Das ist wirklich sehr schlecht.", language="de"),
     ]
     request = text_pb2.AnalyzeTextBatchRequest(texts=texts, language="en")
     answer = await stub.AnalyzeTextBatch(request)
-    assert [r.id for r in answer.results] == ["z", "a"]
-    assert [r.language for r in answer.results] == ["en", "de"]
+    assert [r.id for r in answer.results] == ["z", "a", "b"]
+    assert [r.language for r in answer.results] == ["en", "nl", "de"]
     assert [w.code for w in answer.results[1].warnings] == ["LANGUAGE_NOT_SUPPORTED"]
     assert answer.summary.positive_count >= 1
-    assert answer.provenance[0].model == "text_affect"
+    assert [w.code for w in answer.results[2].warnings] == ["OPTION_NOT_SUPPORTED"]
+    assert [p.model for p in answer.provenance] == ["text_affect", "text_multilingual"]
 
 
 async def test_an_error_carries_its_code_and_what_to_do(stub: Stub) -> None:

@@ -22,6 +22,7 @@ class Session:
             str(folder / "1" / "model.onnx"), options, providers=["CPUExecutionProvider"]
         )
         self._names = [output.name for output in self._session.get_outputs()]
+        self._cased = "cases" in {given.name for given in self._session.get_inputs()}
         self.reader = TokenReader(folder / "tokenizer.json")
 
     def read(self, texts: Sequence[str]) -> tuple[list[Tokens], Rows]:
@@ -41,7 +42,8 @@ class Session:
                 n = min(len(tokens[i]), MAX_TOKENS)
                 ids[row, : n + 2] = [CLS, *tokens[i].ids[:n], SEP]
                 cases[row, 1 : n + 1] = tokens[i].cases[:n]
-            arrays = self._session.run(self._names, {"ids": ids, "cases": cases})
+            inputs = {"ids": ids, "cases": cases} if self._cased else {"ids": ids}
+            arrays = self._session.run(self._names, inputs)
             for row, i in enumerate(part):
                 yield i, {n: a[row] for n, a in zip(self._names, arrays, strict=True)}
 
