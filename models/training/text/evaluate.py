@@ -8,6 +8,7 @@ Needs nothing but the packages of the mesh.
 """
 
 import argparse
+import asyncio
 import json
 import os
 from pathlib import Path
@@ -18,6 +19,7 @@ import onnxruntime
 from models.training.text import corpora
 from models.training.text.calibrate import Calibrator
 from models.training.text.metrics import Floats, aspect_f1, correlations, entity_f1
+from models.training.text.multilingual.evaluate import languages
 from models.training.text.schema import REPOSITORY, SENTIMENT_LEVELS
 from models.training.text.session import Session, stack
 from services.text.model import softmax
@@ -85,6 +87,9 @@ def main() -> None:
     parser.add_argument("--repository", type=Path, default=REPOSITORY)
     args = parser.parse_args()
     figures = measure(Path(os.environ.get("DATA", "../shared/data")), args.repository)
+    others = asyncio.run(languages(args.repository))["all but English"]
+    for name in ("sentiment", "positive_or_negative", "primary_emotion", "valence_sign"):
+        figures[f"seven_languages_{name}"] = others[name]
     for name, value in figures.items():
         print(json.dumps({"modality": "text", "measure": name, "value": round(value, 4)}))
     print(f"\n{'text, development data':40} {'value':>7} {'target':>8}")
