@@ -29,11 +29,12 @@ class Load:
     body: str
     clients: int
     seconds: float
+    status: int
 
 
 @dataclass
 class Outcome:
-    """What came back. `latencies_ms` of the requests answered 200, `failed` by other status."""
+    """What came back. `latencies_ms` of requests answered as expected, `failed` by other status."""
 
     seconds: float = 0.0
     latencies_ms: list[float] = field(default_factory=list)
@@ -90,7 +91,10 @@ async def drive(load: Load) -> Outcome:
     outcome = Outcome()
     began = time.perf_counter()
     await asyncio.gather(
-        *(_repeat(connection, began + load.seconds, outcome) for connection in connections)
+        *(
+            _repeat(connection, began + load.seconds, load.status, outcome)
+            for connection in connections
+        )
     )
     outcome.seconds = time.perf_counter() - began
     for connection in connections:
@@ -98,10 +102,10 @@ async def drive(load: Load) -> Outcome:
     return outcome
 
 
-async def _repeat(connection: _Connection, until: float, outcome: Outcome) -> None:
+async def _repeat(connection: _Connection, until: float, expected: int, outcome: Outcome) -> None:
     while (started := time.perf_counter()) < until:
         status, body = await connection.ask()
-        if status == 200:
+        if status == expected:
             outcome.latencies_ms.append(1000 * (time.perf_counter() - started))
         else:
             outcome.failed[str(status)] = outcome.failed.get(str(status), 0) + 1

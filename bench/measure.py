@@ -16,7 +16,7 @@ from services.mesh.temporary import TemporaryMesh
 
 @dataclass(frozen=True)
 class Row:
-    """Answers with status 200 per second, their latency, and CPU per request, failed ones too."""
+    """Expected answers per second, their latency, and CPU per request, failed ones too."""
 
     kind: str
     clients: int
@@ -41,6 +41,7 @@ def measure(mesh: TemporaryMesh, sample: SampleRequest, clients: int, seconds: f
         body=orjson.dumps(sample.body).decode(),
         clients=clients,
         seconds=seconds,
+        status=sample.status,
     )
     with subprocess.Popen(
         [sys.executable, "-m", "bench.client"],

@@ -29,6 +29,8 @@ class SampleRequest:
     body: dict[str, Any]
     source: str
     """Where it comes from, for people."""
+    status: int = 200
+    """HTTP status of the answer."""
 
 
 def sample_requests() -> list[SampleRequest]:
