@@ -164,7 +164,7 @@ def _session(cookie: str) -> Credential | None:
 
 def _unauthorized(message: str) -> errors.Unauthorized:
     return errors.Unauthorized(
-        message, suggestion="Send an API key as X-API-Key or as Authorization: Bearer."
+        message, suggestion="Send an API key as X-WIA-API-Key, X-API-Key or Authorization: Bearer."
     )
 
 
