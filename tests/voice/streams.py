@@ -49,6 +49,18 @@ class Live:
             return from_rpc(error, "voice")
         raise AssertionError("the stream ended well")
 
+    async def hears(self, requests: list[Request]) -> None:
+        """Returns once the newest stream has taken in these, its configuration first."""
+        config = requests[0].config
+        width = {"LINEAR16": 2, "MULAW": 1}[config.encoding]
+        sent_ms = sum(len(one.audio) for one in requests) // width * 1000 // config.sample_rate_hz
+        session = [*self.sessions._connections][-1]
+        async with asyncio.timeout(10):
+            while session.received_ms < sent_ms - 1 or (  # noqa: ASYNC110
+                CLOSE in requests and not session._closed
+            ):
+                await asyncio.sleep(0.01)
+
     async def empties(self) -> None:
         """Returns once no stream is connected or kept, nor anything of one runs."""
         async with asyncio.timeout(10):

@@ -38,7 +38,7 @@ async def live(analyzer: VoiceAnalyzer) -> AsyncIterator[Live]:
 
 
 async def broken_off(live: Live, requests: list[Request], read: int) -> list[Response]:
-    """What a client got that sent these, read some answers and was gone."""
+    """What a client got that sent these, all of them heard, read some answers and was gone."""
     call = live.stub.StreamVoice()
     for request in requests:
         await call.write(request)
@@ -47,6 +47,7 @@ async def broken_off(live: Live, requests: list[Request], read: int) -> list[Res
         answer = await call.read()
         assert isinstance(answer, Response)
         received.append(answer)
+    await live.hears(requests)
     call.cancel()
     return received
 
