@@ -7,11 +7,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.billing import fields, organizations, vault
 from services.billing.audit import Audit
-from services.billing.database import Database, fetch_all, fetch_first, fetch_one
 from services.billing.plans import MAX_KEYS, MAX_RATE
 from services.billing.tables import api_keys
 from services.billing.vault import FAMILIES, Vault
 from services.common import errors
+from services.common.database import Database, fetch_all, fetch_first, fetch_one
 
 DEFAULT_OVERLAP_S = 86_400
 MAX_OVERLAP_S = 604_800

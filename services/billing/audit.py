@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from sqlalchemy import RowMapping, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.billing.database import Database, fetch_all
 from services.billing.tables import audit_entries
+from services.common.database import Database, fetch_all
 
 OPERATOR = "operator"
 """Actor of what is done at the command line."""

@@ -13,8 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.billing import fields, organizations, prices
 from services.billing.audit import Audit
-from services.billing.database import Database, fetch_all
 from services.billing.tables import usage_crossings, usage_days, usage_entries
+from services.common.database import Database, fetch_all
 
 log = structlog.get_logger()
 

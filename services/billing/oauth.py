@@ -13,10 +13,10 @@ from sqlalchemy import RowMapping, and_, delete, insert, or_, select, update
 
 from services.billing import fields, organizations, vault
 from services.billing.audit import Audit
-from services.billing.database import Database, fetch_all, fetch_first, fetch_one
 from services.billing.tables import oauth_clients, signing_keys
 from services.billing.vault import Vault
 from services.common import errors
+from services.common.database import Database, fetch_all, fetch_first, fetch_one
 
 log = structlog.get_logger()
 

@@ -9,11 +9,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.billing import fields, prices
 from services.billing.audit import Audit
-from services.billing.database import Database, fetch_first, fetch_one
 from services.billing.plans import MAX_RATE, PLANS, Plan
 from services.billing.rules import EU, USE_CONTEXTS
 from services.billing.tables import organizations
 from services.common import errors
+from services.common.database import Database, fetch_first, fetch_one
 
 MAX_THRESHOLDS = 20
 

@@ -8,9 +8,9 @@ from sqlalchemy import RowMapping, insert, select
 
 from services.billing import fields, vault
 from services.billing.audit import Audit
-from services.billing.database import Database, fetch_first, fetch_one
 from services.billing.tables import deletion_receipts
 from services.common import errors
+from services.common.database import Database, fetch_first, fetch_one
 
 MAX_FILES = 10_000
 

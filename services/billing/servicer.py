@@ -17,16 +17,16 @@ from services.billing import fields, ledger, messages, organizations, prices
 from services.billing.announcements import Announcements
 from services.billing.api_keys import DEFAULT_OVERLAP_S, ApiKeys
 from services.billing.audit import Audit
-from services.billing.database import Database
 from services.billing.ledger import Entry, Ledger
 from services.billing.oauth import OAuth
 from services.billing.organizations import Organizations
 from services.billing.plans import PLANS
 from services.billing.receipts import Receipts
-from services.billing.tables import api_keys
+from services.billing.tables import MIGRATIONS, api_keys
 from services.billing.users import Users
 from services.billing.vault import Vault
 from services.common import errors
+from services.common.database import Database
 from services.common.server import Service
 from services.common.settings import Settings
 
@@ -82,7 +82,7 @@ class BillingServicer(billing_pb2_grpc.BillingServiceServicer):
     async def open(cls, settings: Settings) -> BillingServicer:
         """With the database of the settings, brought to the newest schema."""
         vault = await asyncio.to_thread(Vault.open, settings)
-        database = await Database.open(settings.database)
+        database = await Database.open(settings.database, MIGRATIONS)
         servicer = cls(database, vault, Announcements(settings.redis_url))
         if settings.bootstrap_api_key is not None:
             await servicer._bootstrap(settings.bootstrap_api_key.get_secret_value())

@@ -1,5 +1,7 @@
 """The tables. Times are milliseconds since 1970 UTC, money and quantities are millionths."""
 
+from pathlib import Path
+
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -12,6 +14,8 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
 )
+
+MIGRATIONS = Path(__file__).parent / "migrations"
 
 metadata = MetaData()
 

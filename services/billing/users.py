@@ -15,10 +15,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.billing import fields, organizations, vault
 from services.billing.audit import Audit
-from services.billing.database import Database, fetch_first, fetch_one
 from services.billing.tables import sessions, users
 from services.billing.vault import Vault
 from services.common import errors
+from services.common.database import Database, fetch_first, fetch_one
 
 SESSION_LIFE = timedelta(hours=12)
 MIN_PASSWORD, MAX_PASSWORD = 12, 256

@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 
 import grpc
 
-from services.common import errors, telemetry
+from services.common import caller, errors, telemetry
 from services.common.settings import Settings
 
 S = TypeVar("S")
@@ -57,14 +57,18 @@ class Channels:
             await channel.close()
 
 
+def metadata() -> tuple[tuple[str, str], ...]:
+    """What every call onwards carries: the current request id and the caller."""
+    return ((telemetry.REQUEST_ID_KEY, telemetry.request_id.get()), *caller.metadata())
+
+
 async def call(service: str, method: Any, request: Any, timeout_s: float) -> Any:
-    """Calls a stub's unary method under the current request id.
+    """Calls a stub's unary method under the current request id, for the current caller.
 
     Raises the AffectMeshError that the service raised, Unavailable when it is gone, and
     DeadlineExceeded when it takes longer than timeout_s.
     """
-    metadata = ((telemetry.REQUEST_ID_KEY, telemetry.request_id.get()),)
     try:
-        return await method(request, timeout=timeout_s, metadata=metadata)
+        return await method(request, timeout=timeout_s, metadata=metadata())
     except grpc.aio.AioRpcError as error:
         raise errors.from_rpc(error, service) from error

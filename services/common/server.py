@@ -19,7 +19,7 @@ from grpc_reflection.v1alpha import reflection
 from prometheus_client import start_http_server
 from pydantic import ValidationError
 
-from services.common import errors, metrics, telemetry
+from services.common import caller, errors, metrics, telemetry
 from services.common.channels import OPTIONS, Channels
 from services.common.settings import Settings
 
@@ -156,6 +156,7 @@ class _Call:
         metadata = dict(details.invocation_metadata or ())
         given = str(metadata.get(telemetry.REQUEST_ID_KEY, ""))
         self._request_id = telemetry.accept_request_id(given.encode())
+        self._caller = caller.decode(str(metadata.get(caller.KEY, "")))
 
     def unary(self, behaviour: Callable[[Any, Any], Awaitable[Any]]) -> Any:
         async def serve(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
@@ -187,6 +188,7 @@ class _Call:
 
     def _start(self) -> float:
         telemetry.request_id.set(self._request_id)
+        caller.current.set(self._caller)
         metrics.RPC_IN_FLIGHT.inc()
         return time.perf_counter()
 

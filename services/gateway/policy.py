@@ -17,7 +17,7 @@ from starlette.types import Scope
 from affectmesh.v1 import billing_pb2 as pb
 from affectmesh.v1 import billing_pb2_grpc
 from services.billing import announcements
-from services.common import errors
+from services.common import caller, errors
 from services.common.channels import Channels, call
 from services.common.settings import Settings
 from services.gateway.authentication import (
@@ -79,7 +79,7 @@ class Policy:
         return cls(redis, channels, Authenticator(channels, redis), journal)
 
     async def admit(self, request: HTTPConnection, scope: str, *, cost: int = 1) -> Admission:
-        """Who is asking, and may they now.
+        """Who is asking, and may they now. Calls that follow are made on their behalf.
 
         An empty scope asks for none. Raises Unauthorized, Forbidden (scope, use context, a foreign
         site's use of a session), RateLimited (details retry_after, limit, remaining, reset),
@@ -88,6 +88,15 @@ class Policy:
         principal = await self.check(request, scope)
         consent = _consent(request.scope)
         standing = await self._limits.take(principal, cost)
+        caller.current.set(
+            caller.Caller(
+                principal.org_id,
+                principal.principal_id,
+                principal.plan,
+                principal.test_mode,
+                consent,
+            )
+        )
         return Admission(principal, standing.headers, consent)
 
     async def check(self, request: HTTPConnection, scope: str) -> pb.Principal:

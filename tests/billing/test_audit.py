@@ -9,8 +9,9 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from affectmesh.v1 import billing_pb2 as pb
-from services.billing.database import Database
+from services.billing.tables import MIGRATIONS
 from services.common import errors
+from services.common.database import Database
 from tests.billing.installation import Installation, installation
 
 
@@ -60,7 +61,7 @@ async def test_the_database_refuses_changes_to_the_log(
 ) -> None:
     for number in range(4):
         await add(billing, f"event.{number}")
-    database = await Database.open(database_url)
+    database = await Database.open(database_url, MIGRATIONS)
     with pytest.raises((DBAPIError, errors.AffectMeshError)):
         async with database.write() as connection:
             await connection.execute(text(statement))
@@ -84,7 +85,7 @@ async def test_a_change_behind_the_back_of_the_database_is_found(
     async with installation(tmp_path, database_url) as billing:
         for number in range(6):
             await add(billing, f"event.{number}", number=str(number))
-        database = await Database.open(database_url)
+        database = await Database.open(database_url, MIGRATIONS)
         drop = (
             ["DROP TRIGGER audit_entries_no_update", "DROP TRIGGER audit_entries_no_delete"]
             if database_url.startswith("sqlite")

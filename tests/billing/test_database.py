@@ -12,23 +12,24 @@ from alembic.migration import MigrationContext
 from sqlalchemy import create_engine, inspect
 
 from affectmesh.v1 import billing_pb2 as pb
-from services.billing.database import Database
-from services.billing.tables import metadata
+from services.billing.tables import MIGRATIONS, metadata
 from services.common import errors
+from services.common.database import Database
 from tests.billing.installation import BOOTSTRAP, entry, installation
 from tests.billing.postgres import Postgres
 
 
 async def test_services_that_start_at_once_migrate_once(tmp_path: Path, database_url: str) -> None:
-    opened = await asyncio.gather(*(Database.open(database_url) for _ in range(4)))
+    opened = await asyncio.gather(*(Database.open(database_url, MIGRATIONS) for _ in range(4)))
     for database in opened:
         await database.close()
 
 
 async def test_processes_that_start_at_once_migrate_once(tmp_path: Path, database_url: str) -> None:
     program = (
-        "import asyncio, sys; from services.billing.database import Database; "
-        "asyncio.run(Database.open(sys.argv[1]))"
+        "import asyncio, sys; from services.common.database import Database; "
+        "from services.billing.tables import MIGRATIONS; "
+        "asyncio.run(Database.open(sys.argv[1], MIGRATIONS))"
     )
     started = [
         await asyncio.create_subprocess_exec(sys.executable, "-c", program, database_url)
@@ -39,7 +40,7 @@ async def test_processes_that_start_at_once_migrate_once(tmp_path: Path, databas
 
 async def test_the_migrations_make_the_tables_that_the_code_knows(tmp_path: Path) -> None:
     path = tmp_path / "affectmesh.db"
-    await (await Database.open(f"sqlite+aiosqlite:///{path}")).close()
+    await (await Database.open(f"sqlite+aiosqlite:///{path}", MIGRATIONS)).close()
     engine = create_engine(f"sqlite:///{path}")
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"version_table": "billing_version"})
@@ -109,5 +110,5 @@ async def test_records_and_secret_key_are_readable_by_their_owner_only(tmp_path:
         with os.scandir(tmp_path) as files:
             modes = {file.name: file.stat().st_mode & 0o077 for file in files}
     assert {"affectmesh.db", "affectmesh.db-wal", "secret.key"} <= set(modes)
-    del modes["affectmesh.db.billing-lock"]
+    del modes["affectmesh.db.migration-lock"]
     assert set(modes.values()) == {0}

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from affectmesh.v1 import billing_pb2 as pb
 from services.billing import prices
 from services.billing.audit import Audit
-from services.billing.database import Database
 from services.billing.ledger import Entry, Ledger
+from services.billing.tables import MIGRATIONS
 from services.common import errors
+from services.common.database import Database
 from tests.billing.installation import Installation, entry, installation
 
 
@@ -159,7 +160,7 @@ async def test_an_entry_belongs_to_the_month_of_its_time(tmp_path: Path, databas
     now = [int(datetime(2026, 3, 1, 12, tzinfo=UTC).timestamp() * 1000)]
     async with installation(tmp_path, database_url) as billing:
         org_id = (await billing.organization()).org_id
-    database = await Database.open(database_url)
+    database = await Database.open(database_url, MIGRATIONS)
     ledger = Ledger(database, Audit(database, lambda: now[0]), lambda: now[0])
 
     def at(request_id: str, moment: datetime) -> Entry:

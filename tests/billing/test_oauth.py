@@ -12,11 +12,11 @@ from sqlalchemy import select
 
 from affectmesh.v1 import billing_pb2 as pb
 from services.billing.audit import Audit
-from services.billing.database import Database
 from services.billing.oauth import KEY_LIFE, TOKEN_LIFE, OAuth
-from services.billing.tables import signing_keys
+from services.billing.tables import MIGRATIONS, signing_keys
 from services.billing.vault import Vault
 from services.common import errors
+from services.common.database import Database
 from tests.billing.installation import Installation, installation
 
 TOKEN = pb.CREDENTIAL_KIND_ACCESS_TOKEN
@@ -107,7 +107,7 @@ async def test_keys_rotate_and_tokens_outlive_the_rotation(
     async with installation(tmp_path, database_url) as billing:
         made = await make_client(billing)
     now = [1_800_000_000_000]
-    database = await Database.open(database_url)
+    database = await Database.open(database_url, MIGRATIONS)
     vault = Vault.open(billing.settings)
     oauth = OAuth(database, Audit(database, lambda: now[0]), vault, lambda: now[0])
 
@@ -158,7 +158,7 @@ async def test_a_signing_key_is_sealed_in_the_database(tmp_path: Path, database_
         public = json.loads(
             (await billing.call("GetSigningKeys", pb.GetSigningKeysRequest())).jwks
         )["keys"][0]
-    database = await Database.open(database_url)
+    database = await Database.open(database_url, MIGRATIONS)
     async with database.read() as connection:
         row = (await connection.execute(select(signing_keys))).one()
     await database.close()

@@ -9,10 +9,11 @@ import pytest
 
 from affectmesh.v1 import billing_pb2 as pb
 from services.billing.audit import Audit
-from services.billing.database import Database
+from services.billing.tables import MIGRATIONS
 from services.billing.users import SESSION_LIFE, Users
 from services.billing.vault import Vault
 from services.common import errors
+from services.common.database import Database
 from tests.billing.installation import PASSWORD, Installation, installation
 
 SESSION = pb.CREDENTIAL_KIND_SESSION
@@ -43,7 +44,7 @@ async def test_a_session_expires(tmp_path: Path, database_url: str) -> None:
     async with installation(tmp_path, database_url) as billing:
         email = (await billing.owner_of(await billing.organization())).email
     now = [int(datetime.now(UTC).timestamp() * 1000)]
-    database = await Database.open(database_url)
+    database = await Database.open(database_url, MIGRATIONS)
     vault = Vault.open(billing.settings)
     users = Users(database, Audit(database, lambda: now[0]), vault, lambda: now[0])
     session = await users.sign_in(email, PASSWORD)

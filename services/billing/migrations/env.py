@@ -1,4 +1,4 @@
-"""Runs the migrations on the connection that `services.billing.database` hands over."""
+"""Runs the migrations on the connection that `services.common.database` hands over."""
 
 from alembic import context
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import grpc
 
-from services.common import errors, telemetry
+from services.common import errors
+from services.common.channels import metadata
 
 _MOST_ACTIONS = 64
 """Pauses and resumes that wait; the oldest two give way, which leaves the state they lead to."""
@@ -33,8 +34,7 @@ class Upstream:
         self._finished = False
         self._wake = asyncio.Event()
         self._room = asyncio.Event()
-        metadata = ((telemetry.REQUEST_ID_KEY, telemetry.request_id.get()),)
-        self._call = method(self._requests(), metadata=metadata)
+        self._call = method(self._requests(), metadata=metadata())
 
     @property
     def _full(self) -> bool:

@@ -34,8 +34,12 @@ class Database:
         self._writing = asyncio.Lock()
 
     @classmethod
-    async def open(cls, url: str) -> "Database":
-        """Connects to a SQLAlchemy URL and applies the migrations that are missing."""
+    async def open(cls, url: str, migrations: Path) -> "Database":
+        """Connects to a SQLAlchemy URL and applies the migrations of a folder that are missing.
+
+        Services may share one database: each has migrations of its own, with a version table of
+        their own.
+        """
         parsed = make_url(url)
         if parsed.get_backend_name() == "sqlite":
             if parsed.database:
@@ -50,7 +54,7 @@ class Database:
                 connect_args={"timeout": BUSY_TIMEOUT_S, "command_timeout": 30},
             )
         database = cls(engine)
-        await database._migrate(parsed.database)
+        await database._migrate(parsed.database, migrations)
         return database
 
     @asynccontextmanager
@@ -88,19 +92,19 @@ class Database:
         """Closes every connection."""
         await self._engine.dispose()
 
-    async def _migrate(self, path: str | None) -> None:
+    async def _migrate(self, path: str | None, migrations: Path) -> None:
         if self._sqlite and path:
-            with await asyncio.to_thread(Path(f"{path}.billing-lock").open, "w") as lock:
+            with await asyncio.to_thread(Path(f"{path}.migration-lock").open, "w") as lock:
                 await asyncio.to_thread(fcntl.flock, lock, fcntl.LOCK_EX)
-                await self._upgrade()
+                await self._upgrade(migrations)
         else:
-            await self._upgrade()
+            await self._upgrade(migrations)
 
-    async def _upgrade(self) -> None:
+    async def _upgrade(self, migrations: Path) -> None:
         with _translated():
             async with self._engine.begin() as connection:
                 await self.lock(connection, _MIGRATION_LOCK)
-                await connection.run_sync(_run_migrations)
+                await connection.run_sync(_run_migrations, migrations)
 
 
 async def fetch_one(connection: AsyncConnection, query: Executable) -> RowMapping:
@@ -130,9 +134,9 @@ def _make_private(path: Path) -> None:
     path.touch(0o600, exist_ok=True)
 
 
-def _run_migrations(connection: Connection) -> None:
+def _run_migrations(connection: Connection, migrations: Path) -> None:
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.set_main_option("script_location", str(migrations))
     config.set_main_option("path_separator", "os")
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
