@@ -1,0 +1,20 @@
+"""The forms in which the public APIs give a result.
+
+A renderer is a pure function from a job and the message that its analysis gave to the files of one
+dialect; the message is a RecordingAnalysis, AnalyzeVoiceResponse or AnalyzeFaceVideoResponse,
+by the job's kind.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+
+from google.protobuf.message import Message
+
+from affectmesh.v1 import jobs_pb2 as pb
+from services.jobs.representations.file import File
+
+__all__ = ["RENDERERS", "File", "Renderer"]
+
+Renderer = Callable[[pb.Job, Message], Iterable[File]]
+
+RENDERERS: Mapping["pb.Dialect", Renderer] = {}
+"""Of each dialect that has forms of its own."""
