@@ -28,10 +28,10 @@ _TIMEOUT_S = 10.0
 _NO_STORE = {"cache-control": "no-store"}
 
 
-class EmoVision:
+class EmoVision(Dialect):
     """The words of EmoVision."""
 
-    def error(self, error: errors.AffectMeshError, _request_id: str) -> Mapping[str, Any]:
+    def error(self, error: errors.AffectMeshError, request_id: str) -> Mapping[str, Any]:
         """The error form of the document; 429 has one of its own."""
         if isinstance(error, errors.RateLimited):
             return {
@@ -41,10 +41,10 @@ class EmoVision:
         return {"error": error.message, "code": error.code, "details": dict(error.details)}
 
 
-class OAuthErrors:
+class OAuthErrors(Dialect):
     """The words of RFC 6749, 5.2."""
 
-    def error(self, error: errors.AffectMeshError, _request_id: str) -> Mapping[str, Any]:
+    def error(self, error: errors.AffectMeshError, request_id: str) -> Mapping[str, Any]:
         """`error` and `error_description`."""
         if isinstance(error, errors.Unauthorized):
             code = "invalid_client"

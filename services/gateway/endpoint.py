@@ -3,7 +3,7 @@
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import orjson
 import structlog
@@ -22,9 +22,16 @@ JSON = "application/json"
 class Dialect(Protocol):
     """How one public API words its answers."""
 
+    challenge: ClassVar[str] = 'Bearer realm="affectmesh"'
+    """WWW-Authenticate of a 401."""
+
     def error(self, error: errors.AffectMeshError, request_id: str) -> Mapping[str, Any]:
         """The body of an error."""
         ...
+
+    def status(self, error: errors.AffectMeshError) -> int:
+        """The HTTP status of an error, where the API documents another than ours."""
+        return error.http_status
 
 
 @dataclass(frozen=True)
@@ -138,9 +145,10 @@ def refusal(
     headers: Mapping[str, str] | None = None,
 ) -> Response:
     """The answer to a request that is refused."""
+    status = dialect.status(error)
     response = Response(
         orjson.dumps(dialect.error(error, request_id)),
-        error.http_status,
+        status,
         {"x-request-id": request_id, **(headers or {})},
         media_type=JSON,
     )
@@ -149,6 +157,6 @@ def refusal(
     for name in ("limit", "remaining", "reset"):
         if isinstance(error, errors.RateLimited) and name in error.details:
             response.headers[f"x-ratelimit-{name}"] = error.details[name]
-    if error.http_status == 401:
-        response.headers["www-authenticate"] = 'Bearer realm="affectmesh"'
+    if status == 401:
+        response.headers["www-authenticate"] = dialect.challenge
     return response

@@ -17,7 +17,7 @@ from affectmesh.v1 import biosignal_pb2, face_pb2, fusion_pb2, text_pb2, voice_p
 from services.common import errors
 from services.common.channels import Channels, call
 from services.common.settings import Settings
-from services.gateway.endpoint import Answer, Endpoint, Exchange
+from services.gateway.endpoint import Answer, Dialect, Endpoint, Exchange
 from services.gateway.policy import Policy
 from services.gateway.transcoding import parser, renderer
 
@@ -36,7 +36,7 @@ SERVICES: Mapping[str, FileDescriptor] = {
 ANALYZE_SCOPE = "emotion:analyze"
 
 
-class Wia:
+class Wia(Dialect):
     """The words of WIA Emotion AI v1."""
 
     def error(self, error: errors.AffectMeshError, request_id: str) -> Mapping[str, Any]:
