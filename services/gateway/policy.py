@@ -17,6 +17,7 @@ from starlette.types import Scope
 from affectmesh.v1 import billing_pb2 as pb
 from affectmesh.v1 import billing_pb2_grpc
 from services.billing import announcements
+from services.billing.journal import Journal
 from services.common import caller, errors
 from services.common.channels import Channels, call
 from services.common.settings import Settings
@@ -28,7 +29,6 @@ from services.gateway.authentication import (
     credential_of,
 )
 from services.gateway.limits import Limits
-from services.gateway.usage import Journal
 
 log = structlog.get_logger()
 

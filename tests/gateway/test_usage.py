@@ -15,12 +15,12 @@ from google.api import annotations_pb2
 from starlette.requests import HTTPConnection
 
 from affectmesh.v1 import billing_pb2 as pb
+from services.billing.journal import Journal
 from services.billing.prices import PRICES
 from services.common import errors
 from services.common.channels import Channels
 from services.gateway.dialects import wia
 from services.gateway.policy import Admission, Policy
-from services.gateway.usage import Journal
 from tests.billing.installation import BOOTSTRAP, Installation, installation
 from tests.gateway.gateways import gateway
 

@@ -2,8 +2,8 @@
 
 An entry is one line of a file in the data folder, so it outlives the process; a task sends whole
 files to the billing service, which enters each request once however often it is sent, and deletes
-them when they are in the ledger. A gateway holds a lock on its own file; files that nobody holds
-are of gateways that died, and any gateway of the same data folder sends them.
+them when they are in the ledger. A process holds a lock on its own file; files that nobody holds
+are of processes that died, and any other of the same data folder sends them.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from pathlib import Path
+from typing import Protocol
 
 import orjson
 import structlog
@@ -39,8 +40,21 @@ _LONGEST_WAIT_S = 5.0
 _SUFFIX = ".journal"
 
 
+class Payer(Protocol):
+    """Whose usage it is: a principal or a caller."""
+
+    @property
+    def org_id(self) -> int: ...
+
+    @property
+    def principal_id(self) -> str: ...
+
+    @property
+    def test_mode(self) -> bool: ...
+
+
 class Journal:
-    """The usage of one gateway on its way to the ledger."""
+    """The usage that one process has metered, on its way to the ledger."""
 
     def __init__(self, folder: Path, channels: Channels) -> None:
         stub = channels.stub("billing", billing_pb2_grpc.BillingServiceStub)
@@ -55,7 +69,7 @@ class Journal:
         self._task = asyncio.create_task(self._run())
 
     def write(
-        self, principal: pb.Principal, request_id: str, item: str, quantity: Decimal, consent: str
+        self, payer: Payer, request_id: str, item: str, quantity: Decimal, consent: str
     ) -> None:
         """Writes one entry; it is safe from the death of this process when this returns.
 
@@ -71,11 +85,11 @@ class Journal:
         line = orjson.dumps(
             [
                 request_id,
-                principal.org_id,
-                principal.principal_id,
+                payer.org_id,
+                payer.principal_id,
                 item,
                 plain(quantity),
-                principal.test_mode,
+                payer.test_mode,
                 time.time_ns() // 1_000_000,
                 consent,
             ],
@@ -99,7 +113,7 @@ class Journal:
                 await asyncio.to_thread(self._full.popleft().delete)
 
     async def close(self) -> None:
-        """Sends what there is, and leaves it to the next gateway where that fails."""
+        """Sends what there is, and leaves it to the next process where that fails."""
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
         try:
@@ -165,7 +179,7 @@ class Journal:
             file.write(line)
 
     def _adopt(self) -> None:
-        """Takes over the files of gateways that died."""
+        """Takes over the files of processes that died."""
         mine = {file.path for file in (*self._full, self._own) if file is not None}
         for path in sorted(self._folder.glob(f"*{_SUFFIX}")):
             if path not in mine and (file := _File.adopt(path)) is not None:
@@ -220,7 +234,7 @@ class _File:
         return self._file.readall().splitlines()
 
     def leave(self) -> None:
-        """Lets another gateway have the file."""
+        """Lets another process have the file."""
         os.fsync(self._file)
         self._file.close()
 
