@@ -10,11 +10,14 @@ from collections.abc import Callable, Iterable, Mapping
 from google.protobuf.message import Message
 
 from affectmesh.v1 import jobs_pb2 as pb
+from services.jobs.representations import emovision
 from services.jobs.representations.file import File
 
 __all__ = ["RENDERERS", "File", "Renderer"]
 
 Renderer = Callable[[pb.Job, Message], Iterable[File]]
 
-RENDERERS: Mapping["pb.Dialect", Renderer] = {}
+RENDERERS: Mapping["pb.Dialect", Renderer] = {
+    pb.DIALECT_EMOVISION: emovision.render,
+}
 """Of each dialect that has forms of its own."""
