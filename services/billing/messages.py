@@ -4,26 +4,17 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from google.protobuf.timestamp_pb2 import Timestamp
 from sqlalchemy import RowMapping
 
 from affectmesh.v1 import billing_pb2 as pb
 from services.billing import fields, organizations, prices
 from services.billing.ledger import Line
+from services.common.resources import timestamp
 
 
 def optional(message: Any, name: str) -> Any:
     """A field's value; None where it is not set."""
     return getattr(message, name) if message.HasField(name) else None
-
-
-def timestamp(milliseconds: int | None) -> Timestamp | None:
-    """A time from milliseconds since 1970; None from None."""
-    if milliseconds is None:
-        return None
-    stamp = Timestamp()
-    stamp.FromMilliseconds(milliseconds)
-    return stamp
 
 
 def milliseconds(message: Any, name: str) -> int | None:

@@ -27,6 +27,7 @@ from services.billing.users import Users
 from services.billing.vault import Vault
 from services.common import errors
 from services.common.database import Database
+from services.common.resources import timestamp
 from services.common.server import Service
 from services.common.settings import Settings
 
@@ -193,7 +194,7 @@ class BillingServicer(billing_pb2_grpc.BillingServiceServicer):
         return pb.Session(
             session_token=started.token,
             user=messages.user(started.user),
-            expire_time=messages.timestamp(started.expires_ms),
+            expire_time=timestamp(started.expires_ms),
         )
 
     async def DeleteSession(
@@ -410,7 +411,7 @@ class BillingServicer(billing_pb2_grpc.BillingServiceServicer):
             scopes=key["scopes"].split(),
             limits=messages.limits((minute, burst, day)),
             test_mode=key["test_mode"],
-            expire_time=messages.timestamp(key["expires_ms"]),
+            expire_time=timestamp(key["expires_ms"]),
             **messages.of_organization(organization),
         )
 
@@ -421,7 +422,7 @@ class BillingServicer(billing_pb2_grpc.BillingServiceServicer):
             principal_id=grant.client["client_id"],
             scopes=grant.scopes,
             limits=messages.limits(organizations.limits_of(organization)),
-            expire_time=messages.timestamp(grant.expires_ms),
+            expire_time=timestamp(grant.expires_ms),
             **messages.of_organization(organization),
         )
 
@@ -435,7 +436,7 @@ class BillingServicer(billing_pb2_grpc.BillingServiceServicer):
             scopes=_READS if user["role"] == pb.ROLE_ANALYST else fields.SCOPES,
             role=user["role"],
             limits=messages.limits(organizations.limits_of(organization)),
-            expire_time=messages.timestamp(user["expires_ms"]),
+            expire_time=timestamp(user["expires_ms"]),
             **messages.of_organization(organization),
         )
 

@@ -11,18 +11,15 @@ from pathlib import Path
 from joserfc import jwe
 from joserfc.jwk import OctKey
 
+from services.common.resources import new_id
 from services.common.settings import Settings
 
 _LETTERS = string.ascii_letters + string.digits
-_ID_LETTERS = string.ascii_lowercase + "234567"
+
+__all__ = ["FAMILIES", "Vault", "new_api_key", "new_id", "new_token"]
 
 FAMILIES = ("ek", "sk")
 """Families of API keys: EmoVision's and WIA's."""
-
-
-def new_id(kind: str) -> str:
-    """Such as "key_" and 16 characters: 80 bits."""
-    return f"{kind}_" + "".join(secrets.choice(_ID_LETTERS) for _ in range(16))
 
 
 def new_api_key(family: str, test_mode: bool) -> str:
