@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from services.billing import fields, organizations, prices
 from services.billing.audit import Audit
 from services.billing.tables import usage_crossings, usage_days, usage_entries
+from services.common import metrics
 from services.common.database import Database, fetch_all
 
 log = structlog.get_logger()
@@ -120,6 +121,7 @@ class Ledger:
             billed = {(row["org_id"], _day(row["time_ms"])[:7]) for row in new}
             for org_id, month in sorted(billed):
                 await self._cross(connection, org_id, month, thresholds[org_id])
+        _count(new)
         return len(new)
 
     async def month(self, org_id: int, month: str) -> Month:
@@ -190,6 +192,18 @@ def line(item: str, quantity: Decimal) -> Line:
     """What a quantity costs today. Raises InvalidRequest for an unknown item."""
     price = prices.price_of(item)
     return Line(item, price.unit, quantity, price.usd, prices.cost(quantity, price.usd), 1)
+
+
+def _count(entries: Iterable[RowMapping]) -> None:
+    for entry in entries:
+        item = entry["item"]
+        mode = "test" if entry["test_mode"] else "live"
+        metrics.LEDGER_ENTRIES.labels(item, mode).inc()
+        if mode == "live":
+            quantity = prices.from_micro(entry["quantity"])
+            price = prices.from_micro(entry["unit_price"])
+            metrics.LEDGER_QUANTITY.labels(item).inc(float(quantity))
+            metrics.LEDGER_USD.labels(item).inc(float(quantity * price))
 
 
 async def _thresholds(

@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 
 import grpc
 
-from services.common import caller, errors, telemetry
+from services.common import caller, errors, telemetry, tls, tracing
 from services.common.settings import Settings
 
 S = TypeVar("S")
@@ -31,12 +31,8 @@ class Channels:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._credentials = tls.channel_credentials(settings)
         self._channels: dict[str, grpc.aio.Channel] = {}
-        self._interceptors: list[grpc.aio.ClientInterceptor] | None = None
-        if telemetry.tracing_enabled():
-            from opentelemetry.instrumentation.grpc import aio_client_interceptors
-
-            self._interceptors = aio_client_interceptors()  # type: ignore[no-untyped-call]
 
     def stub(self, service: str, make: Callable[[grpc.aio.Channel], S]) -> S:
         """A stub of the service, made by the generated class."""
@@ -44,12 +40,13 @@ class Channels:
 
     def _channel(self, service: str) -> grpc.aio.Channel:
         if service not in self._channels:
-            self._channels[service] = grpc.aio.insecure_channel(
-                self._settings.address(service),
-                options=_CLIENT_OPTIONS,
-                interceptors=self._interceptors,
-            )
+            self._channels[service] = self._open(self._settings.address(service))
         return self._channels[service]
+
+    def _open(self, address: str) -> grpc.aio.Channel:
+        if self._credentials is None:
+            return grpc.aio.insecure_channel(address, options=_CLIENT_OPTIONS)
+        return grpc.aio.secure_channel(address, self._credentials, options=_CLIENT_OPTIONS)
 
     async def close(self) -> None:
         """Ends every call in flight."""
@@ -58,8 +55,9 @@ class Channels:
 
 
 def metadata() -> tuple[tuple[str, str], ...]:
-    """What every call onwards carries: the current request id and the caller."""
-    return ((telemetry.REQUEST_ID_KEY, telemetry.request_id.get()), *caller.metadata())
+    """What every call onwards carries: the current request id, the caller and the trace."""
+    identity = (telemetry.REQUEST_ID_KEY, telemetry.request_id.get())
+    return (identity, *caller.metadata(), *tracing.metadata())
 
 
 async def call(service: str, method: Any, request: Any, timeout_s: float) -> Any:

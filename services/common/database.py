@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from services.common import errors
+from services.common import errors, metrics
 
 log = structlog.get_logger()
 
@@ -60,7 +60,7 @@ class Database:
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
         """A transaction that changes nothing."""
-        with _translated():
+        with metrics.DATABASE_SECONDS.labels("read").time(), _translated():
             async with self._engine.begin() as connection:
                 yield connection
 
@@ -71,13 +71,14 @@ class Database:
         SQLite has one writer at a time: it takes the lock at once, so that what the transaction
         reads first is still true when it writes.
         """
+        timer = metrics.DATABASE_SECONDS.labels("write").time()
         if not self._sqlite:
-            with _translated():
+            with timer, _translated():
                 async with self._engine.begin() as connection:
                     yield connection
             return
         async with self._writing:
-            with _translated():
+            with timer, _translated():
                 async with self._engine.connect() as plain:
                     connection = await plain.execution_options(affectmesh_begin="BEGIN IMMEDIATE")
                     async with connection.begin():
@@ -168,7 +169,10 @@ class _translated:
         outage = isinstance(error, OSError | PoolTimeoutError | TimeoutError) or (
             isinstance(error, DBAPIError) and _is_outage(error)
         )
+        if error is None:
+            metrics.DATABASE_UP.set(1)
         if outage and isinstance(error, Exception):
+            metrics.DATABASE_UP.set(0)
             log.error("database unavailable", problem=str(error).splitlines()[0])
             raise errors.Unavailable(
                 "The records cannot be reached.",

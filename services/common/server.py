@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import cached_property
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -19,15 +20,19 @@ from grpc_reflection.v1alpha import reflection
 from prometheus_client import start_http_server
 from pydantic import ValidationError
 
-from services.common import caller, errors, metrics, telemetry
+from services.common import caller, drift, errors, metrics, telemetry, tls, tracing
 from services.common.channels import OPTIONS, Channels
+from services.common.metering import MeterInterceptor
 from services.common.settings import Settings
 
 if TYPE_CHECKING:
+    from services.billing.journal import Journal
     from services.common.inference import Inference
     from services.common.media import MediaLoader
 
 log = structlog.get_logger()
+
+VERSION = version("affectmesh")
 
 
 @dataclass
@@ -38,6 +43,8 @@ class Service:
     settings: Settings
     closers: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
     """Called in reverse order once the last request is answered."""
+    stopping: bool = False
+    """Whether it was asked to stop; it still serves for as long as settings.drain_s."""
 
     @cached_property
     def inference(self) -> Inference:
@@ -56,11 +63,20 @@ class Service:
         return channels
 
     @cached_property
+    def journal(self) -> Journal:
+        """What is metered here."""
+        from services.billing.journal import Journal
+
+        journal = Journal(self.settings.data_dir / "usage", self.channels)
+        self.closers.append(journal.close)
+        return journal
+
+    @cached_property
     def media(self) -> MediaLoader:
         """Bytes of images, audio and video, from requests or URLs."""
         from services.common.media import MediaLoader
 
-        media = MediaLoader(self.settings)
+        media = MediaLoader(self.settings, self.channels)
         self.closers.append(media.close)
         return media
 
@@ -88,8 +104,10 @@ def read_settings() -> Settings:
 async def _serve(service: Service, register: Register) -> None:
     settings = service.settings
     telemetry.start(service.name, settings.log_level)
+    tracing.start(service.name, VERSION)
     server = grpc.aio.server(
-        interceptors=_interceptors(), options=(*OPTIONS, ("grpc.so_reuseport", 0))
+        interceptors=[RequestInterceptor(), MeterInterceptor(lambda: service.journal)],
+        options=(*OPTIONS, ("grpc.so_reuseport", 0)),
     )
     checker = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(checker, server)
@@ -97,7 +115,12 @@ async def _serve(service: Service, register: Register) -> None:
     served = (*filter(None, (proto_service,)), health.SERVICE_NAME)
     reflection.enable_server_reflection((*served, reflection.SERVICE_NAME), server)
     address = f"{settings.host}:{settings.port(service.name)}"
-    server.add_insecure_port(address)
+    credentials = tls.server_credentials(settings)
+    if credentials is None:
+        server.add_insecure_port(address)
+    else:
+        server.add_secure_port(address, credentials)
+        await _serve_health(service, checker)
     metrics_server, _ = start_http_server(settings.metrics_port(service.name), settings.host)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -105,22 +128,30 @@ async def _serve(service: Service, register: Register) -> None:
     await server.start()
     for name in ("", *served):
         await checker.set(name, health_pb2.HealthCheckResponse.SERVING)
+    metrics.UP.labels(service.name, VERSION, settings.inference).set(1)
     log.info("serving", address=address)
     await stop.wait()
     log.info("stopping")
+    service.stopping = True
     await checker.enter_graceful_shutdown()
+    await asyncio.sleep(settings.drain_s)
     await server.stop(settings.stop_grace_s)
     for close in reversed(service.closers):
         await close()
     metrics_server.shutdown()
 
 
-def _interceptors() -> list[grpc.aio.ServerInterceptor]:
-    if not telemetry.tracing_enabled():
-        return [RequestInterceptor()]
-    from opentelemetry.instrumentation.grpc import aio_server_interceptor
+async def _serve_health(service: Service, checker: health.aio.HealthServicer) -> None:
+    """Health checks, and nothing else, without a certificate: Kubernetes' probes have none."""
+    server = grpc.aio.server(options=(("grpc.so_reuseport", 0),))
+    health_pb2_grpc.add_HealthServicer_to_server(checker, server)
+    server.add_insecure_port(service.settings.health_address(service.name))
+    await server.start()
 
-    return [aio_server_interceptor(), RequestInterceptor()]  # type: ignore[no-untyped-call]
+    async def stop() -> None:
+        await server.stop(0)
+
+    service.closers.append(stop)
 
 
 class RequestInterceptor(grpc.aio.ServerInterceptor):
@@ -157,6 +188,8 @@ class _Call:
         given = str(metadata.get(telemetry.REQUEST_ID_KEY, ""))
         self._request_id = telemetry.accept_request_id(given.encode())
         self._caller = caller.decode(str(metadata.get(caller.KEY, "")))
+        self._metadata = metadata
+        self._observe = drift.observer(details.method)
 
     def unary(self, behaviour: Callable[[Any, Any], Awaitable[Any]]) -> Any:
         async def serve(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
@@ -166,6 +199,7 @@ class _Call:
             except BaseException as error:
                 await self._fail(error, started, context)
                 raise
+            self._observe(response)
             self._end("OK", started)
             return response
 
@@ -176,12 +210,17 @@ class _Call:
             request: Any, context: grpc.aio.ServicerContext[Any, Any]
         ) -> AsyncIterator[Any]:
             started = self._start()
+            open_streams = metrics.RPC_STREAMS_OPEN.labels(self._method)
+            open_streams.inc()
             try:
                 async for response in behaviour(request, context):
+                    self._observe(response)
                     yield response
             except BaseException as error:
                 await self._fail(error, started, context)
                 raise
+            finally:
+                open_streams.dec()
             self._end("OK", started)
 
         return serve
@@ -189,13 +228,15 @@ class _Call:
     def _start(self) -> float:
         telemetry.request_id.set(self._request_id)
         caller.current.set(self._caller)
+        self._span = tracing.begin(self._method[1:], self._metadata.items(), self._request_id)
         metrics.RPC_IN_FLIGHT.inc()
         return time.perf_counter()
 
-    def _end(self, code: str, started: float) -> None:
+    def _end(self, code: str, started: float, failed: bool = False) -> None:
         seconds = time.perf_counter() - started
         metrics.RPC_IN_FLIGHT.dec()
         metrics.RPC_SECONDS.labels(self._method, code).observe(seconds)
+        tracing.finish(self._span, code, failed)
         log.debug("rpc", method=self._method, code=code, ms=round(seconds * 1000, 1))
 
     async def _fail(
@@ -213,5 +254,5 @@ class _Call:
         if not isinstance(error, errors.AffectMeshError):
             log.exception("rpc failed", method=self._method)
             error = errors.Internal()
-        self._end(error.code, started)
+        self._end(error.code, started, failed=error.http_status >= 500)
         await context.abort_with_status(errors.to_status(error))

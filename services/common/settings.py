@@ -131,7 +131,7 @@ class Settings(BaseSettings):
     )
     envoy_backends: Annotated[dict[str, list[str]], NoDecode] = Field(
         default_factory=dict,
-        description="JSON object of service name to a list of its replicas, each \"host:port\"; "
+        description='JSON object of service name to a list of its replicas, each "host:port"; '
         "`gateway` is its REST port, `authorization` the port Envoy asks. A name that stands for "
         "several addresses is every one of them. Default: where the services are.",
     )
@@ -185,6 +185,7 @@ class Settings(BaseSettings):
     def _check_triton_url(cls, given: str) -> str:
         _check_address(given)
         return given
+
     tls_cert: Path | None = Field(
         None,
         description="Certificate (PEM) that this process shows the other services; with tls_key "
@@ -209,14 +210,14 @@ class Settings(BaseSettings):
     def _check_tls(cls, authority: Path | None, info: ValidationInfo) -> Path | None:
         if not {"tls_cert", "tls_key"} <= info.data.keys():
             return authority
-        files = (info.data["tls_cert"], info.data["tls_key"], authority)
-        if not any(files):
+        certificate, key = info.data["tls_cert"], info.data["tls_key"]
+        if certificate is None and key is None and authority is None:
             return None
-        if not all(files):
+        if certificate is None or key is None or authority is None:
             raise ValueError("tls_cert, tls_key and tls_ca are set together or not at all")
         from services.common import tls
 
-        tls.check(*files)
+        tls.check(certificate, key, authority)
         return authority
 
     @field_validator("addresses", mode="before")

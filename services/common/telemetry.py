@@ -1,7 +1,6 @@
-"""Logs as JSON lines, and traces where an OTLP endpoint is set."""
+"""Logs as JSON lines, joined by request id and trace id."""
 
 import logging
-import os
 import re
 import secrets
 import sys
@@ -38,13 +37,8 @@ def accept_request_id(given: bytes) -> str:
     return given.decode() if _SAFE_ID.fullmatch(given) else new_request_id()
 
 
-def tracing_enabled() -> bool:
-    """Whether spans are exported, by the standard OpenTelemetry variable."""
-    return bool(os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"))
-
-
 def start(service: str, log_level: str) -> None:
-    """Sets up logs, and traces where enabled, for this process."""
+    """Sets up the logs of this process."""
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
@@ -58,8 +52,6 @@ def start(service: str, log_level: str) -> None:
         cache_logger_on_first_use=True,
     )
     _start_standard_logging(log_level)
-    if tracing_enabled():
-        _start_tracing(service)
 
 
 def _context_adder(service: str) -> structlog.typing.Processor:
@@ -91,14 +83,3 @@ def _start_standard_logging(log_level: str) -> None:
     root = logging.getLogger()
     root.handlers = [_ForwardToStructlog()]
     root.setLevel(max(logging.WARNING, getattr(logging, log_level.upper())))
-
-
-def _start_tracing(service: str) -> None:
-    from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
-    from opentelemetry.sdk.resources import Resource
-    from opentelemetry.sdk.trace import TracerProvider
-    from opentelemetry.sdk.trace.export import BatchSpanProcessor
-
-    provider = TracerProvider(resource=Resource.create({"service.name": f"affectmesh-{service}"}))
-    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
-    trace.set_tracer_provider(provider)

@@ -1,7 +1,7 @@
 """The ASGI application of the gateway."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from starlette.applications import Starlette
@@ -17,19 +17,23 @@ from services.gateway import accounts
 from services.gateway.dialects import wia
 from services.gateway.endpoint import refusal
 from services.gateway.policy import Policy
-from services.gateway.redaction import redact_span
 from services.gateway.streaming import routes as streaming
 
 _PROBE_TIMEOUT_S = 2
 
 
-def build(settings: Settings, channels: Channels, policy: Policy) -> ASGIApp:
+def build(
+    settings: Settings,
+    channels: Channels,
+    policy: Policy,
+    is_stopping: Callable[[], bool] = lambda: False,
+) -> ASGIApp:
     """The application with the routes of every dialect."""
     readiness = _Readiness(channels)
     analyses = list(wia.routes(settings, channels, policy))
     app: ASGIApp = Starlette(
         routes=[
-            Route("/healthz", _alive),
+            Route("/healthz", _Health(is_stopping)),
             Route("/readyz", readiness),
             *analyses,
             *accounts.routes(settings, channels, policy),
@@ -37,17 +41,7 @@ def build(settings: Settings, channels: Channels, policy: Policy) -> ASGIApp:
         ],
         exception_handlers={404: _no_route, 405: _no_route},
     )
-    app = _Shortcut({route.path: route.app for route in analyses}, app)
-    if telemetry.tracing_enabled():
-        from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
-
-        app = OpenTelemetryMiddleware(
-            app,
-            excluded_urls="healthz,readyz",
-            exclude_spans=["receive", "send"],
-            server_request_hook=redact_span,
-        )
-    return app
+    return _Shortcut({route.path: route.app for route in analyses}, app)
 
 
 class _Shortcut:
@@ -64,8 +58,16 @@ class _Shortcut:
         await app(scope, receive, send)
 
 
-async def _alive(_request: Request) -> Response:
-    return JSONResponse({"status": "ok"})
+class _Health:
+    """Says that this process answers; 503 once it stops, so that it is sent no more."""
+
+    def __init__(self, is_stopping: Callable[[], bool]) -> None:
+        self._is_stopping = is_stopping
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        stopping = self._is_stopping()
+        content = {"status": "stopping" if stopping else "ok"}
+        await JSONResponse(content, 503 if stopping else 200)(scope, receive, send)
 
 
 class _Readiness:

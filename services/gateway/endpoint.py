@@ -1,18 +1,19 @@
 """One REST endpoint: admit, read, translate, call, translate back, meter."""
 
+import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
 import orjson
 import structlog
 from starlette.datastructures import Headers
-from starlette.requests import HTTPConnection
-from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.requests import ClientDisconnect, HTTPConnection
+from starlette.responses import Response, StreamingResponse
+from starlette.types import Message, Receive, Scope, Send
 
-from services.common import errors, metrics, telemetry
+from services.common import errors, metrics, telemetry, tracing
 
 log = structlog.get_logger()
 
@@ -38,8 +39,8 @@ class Dialect(Protocol):
 class Answer:
     """What a handler gives back."""
 
-    content: Mapping[str, Any] | bytes
-    """An object to be written as JSON, or the body itself."""
+    content: Mapping[str, Any] | bytes | AsyncIterator[bytes]
+    """An object to be written as JSON, or the body itself, at once or in pieces."""
     status: int = 200
     headers: Mapping[str, str] | None = None
     media_type: str = JSON
@@ -85,25 +86,51 @@ class Exchange:
             ) from None
 
     async def body(self, limit_bytes: int) -> bytes:
-        """The whole body. Raises PayloadTooLarge, and InvalidRequest when it breaks off."""
-        chunks: list[bytes] = []
+        """The whole body. Raises as `chunks` does."""
+        return b"".join([chunk async for chunk in self.chunks(limit_bytes)])
+
+    async def chunks(
+        self, limit_bytes: int, idle_s: float | None = None
+    ) -> AsyncIterator[bytes]:
+        """The body as it comes.
+
+        Raises PayloadTooLarge, InvalidRequest when it breaks off, and DeadlineExceeded when
+        nothing comes for idle_s.
+        """
+        length = Headers(scope=self.scope).get("content-length", "0")
+        if length.isdecimal() and int(length) > limit_bytes:
+            raise _over(limit_bytes)
         size = 0
         while True:
-            message = await self.receive()
+            message = await self._next(idle_s)
             if message["type"] == "http.disconnect":
                 raise errors.InvalidRequest("The request broke off.", suggestion="Send it whole.")
-            chunk = message.get("body", b"")
+            chunk: bytes = message.get("body", b"")
             size += len(chunk)
             if size > limit_bytes:
-                limit = f"{limit_bytes // 1024 // 1024} MiB"
-                raise errors.PayloadTooLarge(
-                    f"The body is larger than {limit}.",
-                    limit=limit,
-                    suggestion="Send a smaller file, or a URL of it.",
-                )
-            chunks.append(chunk)
+                raise _over(limit_bytes)
+            if chunk:
+                yield chunk
             if not message.get("more_body"):
-                return b"".join(chunks)
+                return
+
+    async def _next(self, idle_s: float | None) -> Message:
+        try:
+            async with asyncio.timeout(idle_s):
+                return await self.receive()
+        except TimeoutError:
+            raise errors.DeadlineExceeded(
+                "The rest of the body did not come.", suggestion="Send it faster."
+            ) from None
+
+
+def _over(limit_bytes: int) -> errors.PayloadTooLarge:
+    limit = f"{limit_bytes // 1024 // 1024} MiB"
+    return errors.PayloadTooLarge(
+        f"The body is larger than {limit}.",
+        limit=limit,
+        suggestion="Send a smaller file, or a URL of it.",
+    )
 
 
 class Endpoint:
@@ -119,11 +146,12 @@ class Endpoint:
         exchange = Exchange(scope, receive, telemetry.client_request_id(scope["headers"]), {})
         telemetry.request_id.set(exchange.request_id)
         exchange.headers["x-request-id"] = exchange.request_id
+        span = tracing.begin(
+            f"{scope['method']} {self._route}", scope["headers"], exchange.request_id
+        )
         try:
             answer = await self._handler(exchange)
-            content = answer.content
-            body = content if isinstance(content, bytes) else orjson.dumps(content)
-            response = Response(body, answer.status, answer.headers, media_type=answer.media_type)
+            response = _respond(answer)
         except errors.AffectMeshError as error:
             response = refusal(self._dialect, error, exchange.request_id)
         except Exception:
@@ -133,9 +161,31 @@ class Endpoint:
         await response(scope, receive, send)
         seconds = time.perf_counter() - started
         metrics.HTTP_SECONDS.labels(self._route, response.status_code).observe(seconds)
+        tracing.finish(span, str(response.status_code), response.status_code >= 500)
         log.info(
             "request", route=self._route, status=response.status_code, ms=round(seconds * 1000, 1)
         )
+
+
+def _respond(answer: Answer) -> Response:
+    content = answer.content
+    if isinstance(content, AsyncIterator):
+        return _Streaming(content, answer.status, answer.headers, answer.media_type)
+    body = content if isinstance(content, bytes) else orjson.dumps(content)
+    return Response(body, answer.status, answer.headers, media_type=answer.media_type)
+
+
+class _Streaming(StreamingResponse):
+    """A body in pieces. Whoever makes them is told when nobody reads on."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        except ClientDisconnect:
+            log.info("answer not read to its end")
+        finally:
+            if isinstance(self.body_iterator, AsyncGenerator):
+                await self.body_iterator.aclose()
 
 
 def refusal(

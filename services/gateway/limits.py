@@ -35,6 +35,7 @@ LARGEST_LEASE = 64
 _REFUSAL_S = 0.05
 _RETRY_S = 0.25
 _DAY_S = 86_400
+_DAY_SPENT = "Daily quota exceeded"
 
 
 class Limits:
@@ -173,7 +174,7 @@ class Limits:
         reset = now + wait_s if today else max(bucket.full_at, now + wait_s)
         seconds = max(1, math.ceil(wait_s))
         return errors.RateLimited(
-            "Daily quota exceeded" if today else "Rate limit exceeded",
+            _DAY_SPENT if today else "Rate limit exceeded",
             reason=f"The plan allows {day} requests a day."
             if today
             else f"The limit is {minute} requests a minute.",
@@ -185,7 +186,7 @@ class Limits:
         )
 
     def _refused(self, bucket: Bucket, error: errors.RateLimited) -> errors.RateLimited:
-        metrics.LIMITS_REFUSALS.inc()
+        metrics.LIMITS_REFUSALS.labels("day" if error.message == _DAY_SPENT else "rate").inc()
         return errors.RateLimited(error.message, **error.details)
 
     def _take_locally(self, bucket: Bucket, cost: int) -> Standing:

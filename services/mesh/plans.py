@@ -58,7 +58,11 @@ def service_probe(settings: Settings, service: str) -> Probe:
     """How to ask a service whether it serves."""
     if service == "gateway":
         return http_probe(settings.http_host or settings.host, settings.http_port)
-    return grpc_probe(settings.address(service))
+    return grpc_probe(
+        settings.address(service)
+        if service in settings.addresses
+        else settings.health_address(service)
+    )
 
 
 def redis_plan(data_dir: Path, logs: Path) -> RedisPlan:

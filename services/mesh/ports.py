@@ -22,6 +22,8 @@ def conflicts(settings: Settings) -> list[str]:
         for use, port in (
             ("gRPC", settings.port(service)),
             ("metrics", settings.metrics_port(service)),
+            *([("authorization", settings.authorization_port)] if service == "gateway" else []),
+            *([("health", settings.health_port(service))] if settings.tls_ca else []),
         ):
             if not is_free(settings.host, port):
                 messages.append(
@@ -50,6 +52,7 @@ def free_ports(host: str) -> tuple[int, int]:
         base = 20_000 + secrets.randbelow(10_000)
         wanted = [base + offset for offset in range(count)]
         wanted += [port + _METRICS_OFFSET for port in wanted]
-        http_port = base + 2 * _METRICS_OFFSET
+        wanted.append(Settings(port_base=base).authorization_port)
+        http_port = base + 3 * _METRICS_OFFSET
         if all(is_free(host, port) for port in (*wanted, http_port)):
             return http_port, base

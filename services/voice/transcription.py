@@ -10,9 +10,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from services.common import metrics
+from services.common.inference.observed import observed
 from services.voice import weights
 from services.voice.activity import Span
-from services.voice.features import SAMPLE_RATE_HZ, Samples
+from services.voice.features import SAMPLE_RATE_HZ, Samples, Sound
 
 if TYPE_CHECKING:
     from services.voice.whisper import OnceEncoding
@@ -84,7 +86,7 @@ class Transcriber:
         await self._on_thread(lambda: self._model)
 
     async def transcribe(
-        self, samples: Samples, spans: Sequence[Span], language: str | None
+        self, samples: Sound, spans: Sequence[Span], language: str | None
     ) -> Transcript:
         """Return what is said within `spans` of 16 kHz samples; only they are ever read.
 
@@ -93,12 +95,13 @@ class Transcriber:
         """
         self._asked += 1
         try:
-            return await self._transcribe(samples, _stretches(spans), language)
+            with observed(weights.NAME, weights.VERSION):
+                return await self._transcribe(samples, _stretches(spans), language)
         finally:
             self._asked -= 1
 
     async def _transcribe(
-        self, samples: Samples, stretches: Sequence[Span], language: str | None
+        self, samples: Sound, stretches: Sequence[Span], language: str | None
     ) -> Transcript:
         words: list[Word] = []
         heard: str | None = None
@@ -111,7 +114,8 @@ class Transcriber:
                 heard = detected
         for stretch in stretches:
             part = samples[stretch.start : stretch.end]
-            words += await self._on_thread(self._read, part, stretch.start_ms, language)
+            with metrics.MODEL_SECONDS.labels(weights.NAME).time():
+                words += await self._on_thread(self._read, part, stretch.start_ms, language)
         await self._on_thread(self._model.forget)
         return Transcript(tuple(words), language or "", heard)
 

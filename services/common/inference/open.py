@@ -2,6 +2,7 @@
 
 from services.common.inference import Inference
 from services.common.inference.embedded import EmbeddedInference
+from services.common.inference.observed import ObservedInference
 from services.common.inference.repository import Repository
 from services.common.settings import Settings
 
@@ -12,5 +13,5 @@ def open_inference(settings: Settings) -> Inference:
     if settings.inference == "triton":
         from services.common.inference.triton import TritonInference
 
-        return TritonInference(repository, settings.triton_url)
-    return EmbeddedInference(repository, settings.threads)
+        return ObservedInference(TritonInference(repository, settings.triton_url))
+    return ObservedInference(EmbeddedInference(repository, settings.threads))

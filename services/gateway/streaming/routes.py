@@ -9,7 +9,7 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket
 
-from services.common import errors, metrics, telemetry
+from services.common import errors, metrics, telemetry, tracing
 from services.common.channels import Channels
 from services.gateway.dialects.wia import BASE_PATHS, Wia
 from services.gateway.endpoint import Answer, Endpoint, Exchange, refusal
@@ -68,5 +68,7 @@ class _Upgrade:
         client = Client(websocket, self._surroundings.limits.text_bytes)
         standing = Standing(policy, websocket, admission)
         stream = self._stream(client, standing, self._surroundings, request_id)
+        span = tracing.begin(f"WebSocket {self._stream.route}", scope["headers"], request_id)
         with metrics.STREAMS_OPEN.labels(self._stream.route).track_inprogress():
             await stream.run()
+        tracing.finish(span, "OK")
