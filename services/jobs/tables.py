@@ -10,6 +10,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     String,
     Table,
@@ -36,7 +37,7 @@ jobs = Table(
     Column("dialect", Integer, nullable=False),
     Column("kind", Integer, nullable=False),
     Column("state", Integer, nullable=False),
-    Column("priority", Integer, nullable=False),
+    Column("rank", Integer, nullable=False),
     Column("progress", Float, nullable=False),
     Column("media_id", String(32)),
     Column("url", Text),
@@ -56,11 +57,14 @@ jobs = Table(
     Column("expires_ms", BigInteger, nullable=False, index=True),
     Index("ix_jobs_listed", "org_id", "sequence", "state"),
     Index("ix_jobs_listed_dialect", "org_id", "dialect", "sequence", "state"),
-    Index("ix_jobs_waiting", "state", "org_id", "priority", "sequence"),
+    Index("ix_jobs_waiting", "state", "org_id", "rank", "sequence"),
+    Index("ix_jobs_handed", "handed_ms", "org_id"),
     Index("ix_jobs_media_id", "media_id"),
 )
-"""Of what is WORKING, `worker_id` names who has it. A QUEUED job with `handed_ms` is in the stream.
-`error` is a JobError in JSON. `metadata` and `options` are JSON objects."""
+"""`rank` is the priority with its sign turned: the lowest is first. `media_id` is the input, also
+where it was fetched from `url`. `options`, `metadata` and `error` (a JobError) are JSON. Of what is
+WORKING, `worker_id` names who has it; what is QUEUED was handed to the workers at `handed_ms`, or
+was not."""
 
 idempotency_keys = Table(
     "job_idempotency_keys",
@@ -129,3 +133,66 @@ crossings = Table(
     Column("published_ms", BigInteger, nullable=False),
 )
 """The usage thresholds of billing that webhooks were told of."""
+
+media = Table(
+    "media",
+    metadata,
+    Column("media_id", String(32), primary_key=True),
+    Column("org_id", Integer, nullable=False),
+    Column("state", Integer, nullable=False),
+    Column("file_name", String(255), nullable=False),
+    Column("content_type", String(255), nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("sha256", String(64), nullable=False),
+    Column("duration_ms", Integer),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("due_ms", BigInteger, nullable=False),
+    Index("ix_media_due", "due_ms"),
+)
+"""`state` is a MediaState. At `due_ms` the row and its file may be swept: what is kept has expired
+by then, the upload or the deletion of what is not was interrupted."""
+
+webhooks = Table(
+    "webhooks",
+    metadata,
+    Column("sequence", Serial, primary_key=True),
+    Column("webhook_id", String(32), nullable=False, unique=True),
+    Column("org_id", Integer, nullable=False),
+    Column("url", Text, nullable=False),
+    Column("events", Text, nullable=False),
+    Column("sealed_secret", Text, nullable=False),
+    Column("enabled", Boolean, nullable=False),
+    Column("failing_since_ms", BigInteger),
+    Column("created_ms", BigInteger, nullable=False),
+    Index("ix_webhooks_listed", "org_id", "sequence"),
+)
+"""`events` are names with a space between. `failing_since_ms` is that of the first failure after
+the last success."""
+
+deliveries = Table(
+    "webhook_deliveries",
+    metadata,
+    Column("sequence", Serial, primary_key=True),
+    Column("delivery_id", String(32), nullable=False, unique=True),
+    Column("org_id", Integer, nullable=False),
+    Column("webhook_id", ForeignKey("webhooks.webhook_id", ondelete="CASCADE")),
+    Column("job_id", String(32)),
+    Column("url", Text),
+    Column("endpoint", String(64), nullable=False),
+    Column("event", String(64), nullable=False),
+    Column("content_type", String(127), nullable=False),
+    Column("payload", LargeBinary, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("tries_left", Integer, nullable=False),
+    Column("last_status", Integer),
+    Column("last_error", String(255), nullable=False),
+    Column("delivered", Boolean, nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("due_ms", BigInteger),
+    Index("ix_webhook_deliveries_due", "due_ms"),
+    Index("ix_webhook_deliveries_listed", "webhook_id", "sequence"),
+    Index("ix_webhook_deliveries_created_ms", "created_ms"),
+)
+"""What is or was to be sent: to a webhook, or to the `url` that a job was given. `endpoint` is what
+shares a place in the queue. At `due_ms` it is tried, or taken from who died trying; never where it
+is null."""

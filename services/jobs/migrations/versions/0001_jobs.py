@@ -45,7 +45,7 @@ def upgrade() -> None:
         sa.Column("dialect", sa.Integer(), nullable=False),
         sa.Column("kind", sa.Integer(), nullable=False),
         sa.Column("state", sa.Integer(), nullable=False),
-        sa.Column("priority", sa.Integer(), nullable=False),
+        sa.Column("rank", sa.Integer(), nullable=False),
         sa.Column("progress", sa.Float(), nullable=False),
         sa.Column("media_id", sa.String(length=32), nullable=True),
         sa.Column("url", sa.Text(), nullable=True),
@@ -71,9 +71,10 @@ def upgrade() -> None:
     op.create_index(
         "ix_jobs_listed_dialect", "jobs", ["org_id", "dialect", "sequence", "state"], unique=False
     )
+    op.create_index("ix_jobs_handed", "jobs", ["handed_ms", "org_id"], unique=False)
     op.create_index("ix_jobs_media_id", "jobs", ["media_id"], unique=False)
     op.create_index(
-        "ix_jobs_waiting", "jobs", ["state", "org_id", "priority", "sequence"], unique=False
+        "ix_jobs_waiting", "jobs", ["state", "org_id", "rank", "sequence"], unique=False
     )
     op.create_table(
         "job_annotations",
