@@ -1,0 +1,129 @@
+"""A mesh that sends its traces to a real collector and speaks mutual TLS inside."""
+
+import json
+import secrets
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from services.cli.samples import sample_requests
+from services.common.settings import SERVICES
+from services.mesh.temporary import TemporaryMesh
+from tests.common.certificates import Authority
+from tests.observability.sink import Collector, Span, collector
+
+pytestmark = pytest.mark.slow
+
+TEXT = "Marguerite Blanchefleur was so happy to see the rain stop."
+NAMES = ("Marguerite", "Blanchefleur")
+
+
+@pytest.fixture(scope="module")
+def sink(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Collector]:
+    with collector(tmp_path_factory.mktemp("collector")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def traced(sink: Collector, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TemporaryMesh]:
+    authority = Authority(tmp_path_factory.mktemp("tls"))
+    certificate, key = authority.issue("mesh")
+    overrides = {
+        "AFFECTMESH_TLS_CERT": str(certificate),
+        "AFFECTMESH_TLS_KEY": str(key),
+        "AFFECTMESH_TLS_CA": str(authority.path),
+        "AFFECTMESH_LOG_LEVEL": "debug",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": sink.address,
+        "OTEL_BSP_SCHEDULE_DELAY": "200",
+    }
+    with TemporaryMesh(overrides) as running:
+        yield running
+
+
+def ask(mesh: TemporaryMesh, path: str, body: Any, trace: str, sampled: bool = True) -> Any:
+    headers = {
+        "x-wia-api-key": mesh.key,
+        "traceparent": f"00-{trace}-{secrets.token_hex(8)}-{'01' if sampled else '00'}",
+    }
+    with httpx.Client(base_url=mesh.address, headers=headers, timeout=60) as client:
+        answer = client.post(path, json=body)
+    assert answer.is_success, answer.text
+    return answer
+
+
+def named(spans: list[Span], name: str) -> Span:
+    (found,) = [span for span in spans if span.name == name]
+    return found
+
+
+def test_one_trace_goes_from_the_gateway_through_fusion_and_services_to_the_models(
+    traced: TemporaryMesh, sink: Collector
+) -> None:
+    trace = secrets.token_hex(16)
+    sample = next(one for one in sample_requests() if one.path == "/v1/analyze/multimodal")
+    ask(traced, sample.path, sample.body, trace)
+    calls = {
+        "POST /v1/analyze/multimodal",
+        "affectmesh.v1.FusionService/AnalyzeMultimodal",
+        "affectmesh.v1.TextService/AnalyzeText",
+        "affectmesh.v1.FaceService/AnalyzeFace",
+        "affectmesh.v1.VoiceService/AnalyzeVoice",
+    }
+    spans = sink.wait_for(trace, calls)
+    gateway = named(spans, "POST /v1/analyze/multimodal")
+    fusion = named(spans, "affectmesh.v1.FusionService/AnalyzeMultimodal")
+    assert gateway.service == "affectmesh-gateway"
+    assert fusion.parent == gateway.id
+    for name, service in (("Text", "text"), ("Face", "face"), ("Voice", "voice")):
+        call = named(spans, f"affectmesh.v1.{name}Service/Analyze{name}")
+        assert (call.service, call.parent) == (f"affectmesh-{service}", fusion.id)
+        models = [span for span in spans if span.parent == call.id]
+        assert models
+        assert all(span.name.startswith("model ") for span in models)
+
+
+def test_what_the_edge_does_not_sample_is_not_exported(
+    traced: TemporaryMesh, sink: Collector
+) -> None:
+    dark, seen = secrets.token_hex(16), secrets.token_hex(16)
+    ask(traced, "/v1/analyze/text", {"text": TEXT}, dark, sampled=False)
+    ask(traced, "/v1/analyze/text", {"text": TEXT}, seen)
+    assert sink.wait_for(seen, {"POST /v1/analyze/text"})
+    assert sink.spans(dark) == []
+
+
+def test_logs_of_every_service_are_joined_by_request_and_trace(traced: TemporaryMesh) -> None:
+    trace = secrets.token_hex(16)
+    answer = ask(traced, "/v1/analyze/text", {"text": TEXT}, trace)
+    request = answer.headers["x-request-id"]
+    for service in ("gateway", "text"):
+        lines = [json.loads(line) for line in traced.log(service).splitlines()]
+        ours = [line for line in lines if line.get("trace_id") == trace]
+        assert ours
+        assert {line["request_id"] for line in ours} == {request}
+        assert {line["service"] for line in ours} == {service}
+
+
+def test_neither_logs_nor_traces_hold_keys_texts_names_or_addresses(
+    traced: TemporaryMesh, sink: Collector
+) -> None:
+    trace = secrets.token_hex(16)
+    email, password = "marguerite@blanchefleur.example", "correct horse battery " + trace
+    ask(traced, "/v1/analyze/text", {"text": TEXT}, trace)
+    with httpx.Client(base_url=traced.address, timeout=60) as client:
+        client.post("/v1/analyze/text?apikey=" + traced.key, json={"text": TEXT})
+        client.post("/v1/analyze/text", json={"text": TEXT, "surprise": TEXT})
+        client.post("/api/session", json={"email": email, "password": password})
+        client.post(
+            "/v1/analyze/text",
+            json={"text": TEXT},
+            headers={"authorization": f"Bearer {traced.key}", "x-consent-reference": NAMES[1]},
+        )
+    sink.wait_for(trace, {"POST /v1/analyze/text"})
+    kept = {service: traced.log(service) for service in SERVICES}
+    kept["collector"] = sink.text
+    secret_words = (*NAMES, traced.key, email, password, "correct horse")
+    found = [(place, word) for place, text in kept.items() for word in secret_words if word in text]
+    assert found == []
