@@ -1,21 +1,30 @@
-"""Bytes of images, audio and video: given in the request, or fetched from a public URL.
+"""Images, audio and video: given in the request, fetched from a public URL, or held by the job
+service. Small ones come as bytes, large ones as a temporary file.
 
 A URL given by a client is fetched only from public addresses: the address of every connection,
 also after redirects and whatever a name resolves to, is checked before it is made.
 """
 
+import asyncio
 import ipaddress
 import socket
-from typing import Any
+import tempfile
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from typing import IO, Any
 from urllib.parse import urlsplit
 
 import aiohttp
+import grpc
 
-from services.common import errors, metrics
+from affectmesh.v1 import jobs_pb2, jobs_pb2_grpc
+from services.common import channels, errors, metrics
+from services.common.channels import Channels
 from services.common.settings import Settings
 
 MAX_REDIRECTS = 5
 _CHUNK_BYTES = 64 * 1024
+_WRITTEN_AT_ONCE = 1024 * 1024
 
 
 _GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")
@@ -29,49 +38,92 @@ class _PrivateAddress(OSError):
 class MediaLoader:
     """Loads media within limits on address, time and size."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, channels: Channels) -> None:
         self._allow_private = settings.fetch_allow_private
         self._timeout = aiohttp.ClientTimeout(
             total=settings.fetch_timeout_s, sock_connect=min(5.0, settings.fetch_timeout_s)
         )
+        self._longest_s = settings.request_timeout_s
+        self._channels = channels
         self._session: aiohttp.ClientSession | None = None
 
-    async def load(self, *, kind: str, url: str, data: bytes, limit_bytes: int) -> bytes:
-        """The bytes of one input of which exactly one of url and data must be given.
+    async def load(
+        self, *, kind: str, url: str, data: bytes, limit_bytes: int, media_id: str | None = None
+    ) -> bytes:
+        """The bytes of one input of which exactly one of url, data and media_id must be given.
 
-        `kind` is "image", "audio", "video" or "recording", the prefix of the public field names.
-        Raises InvalidRequest for both or neither, PayloadTooLarge, and FetchFailed for a URL that
-        is malformed, private, unreachable, slow or answers an error.
+        `kind` is "image", "audio", "video" or "recording", the prefix of the public field names;
+        media_id is None where the request has no such field.
+        Raises InvalidRequest for several or none, PayloadTooLarge, FetchFailed for a URL that is
+        malformed, private, unreachable, slow or answers an error, and what the job service raises,
+        such as NotFound.
         """
-        if bool(url) == bool(data):
-            raise errors.InvalidRequest(
-                f"Give exactly one of {kind}_url and {kind}_base64.",
-                field=f"{kind}_url",
-                suggestion=f"Send the {kind} as base64, or a public URL of it, not "
-                + ("both." if url else "neither; an empty one counts as missing."),
-            )
-        if url:
-            return await self.fetch(url, limit_bytes=limit_bytes)
-        if len(data) > limit_bytes:
-            raise _too_large(kind, limit_bytes)
-        return data
+        _refuse_unclear(kind, url, data, media_id)
+        if data:
+            if len(data) > limit_bytes:
+                raise _too_large(kind, limit_bytes)
+            return data
+        body = bytearray()
+        async with aclosing(self._pieces(kind, url, media_id or "", limit_bytes)) as pieces:
+            async for piece in pieces:
+                body += piece
+        return bytes(body)
 
-    async def fetch(self, url: str, *, limit_bytes: int) -> bytes:
-        """The body behind a public URL. Raises FetchFailed or PayloadTooLarge."""
-        try:
-            body = await self._fetch(url, limit_bytes)
-        except errors.AffectMeshError as error:
-            metrics.FETCHES.labels(error.code).inc()
-            raise
-        metrics.FETCHES.labels("OK").inc()
-        return body
+    @asynccontextmanager
+    async def open(
+        self, *, kind: str, url: str, data: bytes, limit_bytes: int, media_id: str | None = None
+    ) -> AsyncIterator[IO[bytes]]:
+        """The same as a temporary file at its beginning, with no more than a piece in memory.
+
+        The file is gone at the end, and with the process.
+        """
+        _refuse_unclear(kind, url, data, media_id)
+        pieces = _once(data) if data else self._pieces(kind, url, media_id or "", limit_bytes)
+        async with aclosing(pieces), spool(pieces, kind, limit_bytes) as file:
+            yield file
 
     async def close(self) -> None:
         """Ends every fetch."""
         if self._session:
             await self._session.close()
 
-    async def _fetch(self, url: str, limit_bytes: int) -> bytes:
+    async def _pieces(
+        self, kind: str, url: str, media_id: str, limit_bytes: int
+    ) -> AsyncGenerator[bytes]:
+        """What is behind a URL or held under an id."""
+        if media_id:
+            pieces = self._download(kind, media_id, limit_bytes)
+        else:
+            pieces = self._fetch(url, limit_bytes)
+        try:
+            async with aclosing(pieces):
+                async for piece in pieces:
+                    yield piece
+        except errors.AffectMeshError as error:
+            if url:
+                metrics.FETCHES.labels(error.code).inc()
+            raise
+        if url:
+            metrics.FETCHES.labels("OK").inc()
+
+    async def _download(self, kind: str, media_id: str, limit_bytes: int) -> AsyncGenerator[bytes]:
+        stub = self._channels.stub("jobs", jobs_pb2_grpc.JobServiceStub)
+        request = jobs_pb2.DownloadMediaRequest(media_id=media_id)
+        size = 0
+        call = stub.DownloadMedia(request, timeout=self._longest_s, metadata=channels.metadata())
+        try:
+            async for message in call:
+                size = max(size + len(message.chunk), message.media.size_bytes)
+                if size > limit_bytes:
+                    raise _too_large(kind, limit_bytes)
+                if message.chunk:
+                    yield message.chunk
+        except grpc.aio.AioRpcError as error:
+            raise errors.from_rpc(error, "jobs") from error
+        finally:
+            call.cancel()
+
+    async def _fetch(self, url: str, limit_bytes: int) -> AsyncGenerator[bytes]:
         if not _is_web(url):
             raise errors.FetchFailed(
                 "The URL is not an http or https address.",
@@ -89,7 +141,8 @@ class MediaLoader:
                         f"The URL answered {response.status}.",
                         suggestion="Check that the URL is public and needs no sign-in.",
                     )
-                return await _read(response, limit_bytes)
+                async for chunk in _read(response, limit_bytes):
+                    yield chunk
         except aiohttp.TooManyRedirects:
             raise errors.FetchFailed(
                 f"The URL redirects more than {MAX_REDIRECTS} times.",
@@ -149,15 +202,55 @@ def _is_private(error: BaseException | None) -> bool:
     return False
 
 
-async def _read(response: aiohttp.ClientResponse, limit_bytes: int) -> bytes:
+async def _read(response: aiohttp.ClientResponse, limit_bytes: int) -> AsyncGenerator[bytes]:
     if response.content_length is not None and response.content_length > limit_bytes:
         raise _too_large("media", limit_bytes)
-    body = bytearray()
+    size = 0
     async for chunk in response.content.iter_chunked(_CHUNK_BYTES):
-        body += chunk
-        if len(body) > limit_bytes:
+        size += len(chunk)
+        if size > limit_bytes:
             raise _too_large("media", limit_bytes)
-    return bytes(body)
+        yield chunk
+
+
+@asynccontextmanager
+async def spool(
+    pieces: AsyncIterator[bytes], kind: str, limit_bytes: int
+) -> AsyncIterator[IO[bytes]]:
+    """Pieces of one input as a temporary file at its beginning, gone at the end.
+
+    Raises PayloadTooLarge, and what the pieces raise.
+    """
+    size, waiting = 0, bytearray()
+    with tempfile.TemporaryFile(prefix="affectmesh-") as file:
+        async for piece in pieces:
+            size += len(piece)
+            if size > limit_bytes:
+                raise _too_large(kind, limit_bytes)
+            waiting += piece
+            if len(waiting) >= _WRITTEN_AT_ONCE:
+                await asyncio.to_thread(file.write, waiting)
+                waiting = bytearray()
+        await asyncio.to_thread(file.write, waiting)
+        file.seek(0)
+        yield file
+
+
+async def _once(data: bytes) -> AsyncGenerator[bytes]:
+    yield data
+
+
+def _refuse_unclear(kind: str, url: str, data: bytes, media_id: str | None) -> None:
+    """Raises InvalidRequest unless exactly one is given."""
+    given = sum(map(bool, (url, data, media_id)))
+    if given == 1:
+        return
+    fields = [f"{kind}_url", f"{kind}_base64", *([] if media_id is None else ["media_id"])]
+    raise errors.InvalidRequest(
+        f"Give exactly one of {', '.join(fields[:-1])} and {fields[-1]}.",
+        field=f"{kind}_url",
+        suggestion=f"Send the {kind} one way only; an empty one counts as missing.",
+    )
 
 
 def _too_large(kind: str, limit_bytes: int) -> errors.PayloadTooLarge:

@@ -62,6 +62,14 @@ def face(number: int, found: Face, options: Options) -> face_pb2.Face:
     return message
 
 
+def moment(found: timeline.Moment, options: Options) -> face_pb2.FaceFrame:
+    """The faces of one analysed frame."""
+    return face_pb2.FaceFrame(
+        timestamp_ms=found.timestamp_ms,
+        faces=[face(number, one, options) for number, one in found.faces],
+    )
+
+
 def summary(found: timeline.Summary) -> face_pb2.FaceVideoSummary:
     """A video in short."""
     return face_pb2.FaceVideoSummary(

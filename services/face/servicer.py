@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import suppress
+from contextlib import aclosing, asynccontextmanager, suppress
 from typing import Any
 
 import grpc
@@ -10,16 +10,26 @@ import grpc
 from affectmesh.v1 import face_pb2, face_pb2_grpc, types_pb2
 from services.common import results
 from services.common.errors import InvalidRequest
+from services.common.media import spool
 from services.common.results import Stopwatch
 from services.common.server import Service
-from services.face import live, messages, timeline
+from services.face import live, messages
 from services.face.analyze import MAX_FACES, MODELS, FaceAnalyzer, Options
-from services.face.video import DEFAULT_FRAME_RATE, EncodedVideo, Footage, Images, Span
+from services.face.timeline import Following, Moment, VideoAnalysis
+from services.face.video import (
+    DEFAULT_FRAME_RATE,
+    MAX_ANALYSED,
+    EncodedVideo,
+    Footage,
+    Images,
+    Span,
+)
 
 _Context = grpc.aio.ServicerContext[Any, Any]
 
 IMAGE_LIMIT_BYTES = 32 * 1024 * 1024
-VIDEO_LIMIT_BYTES = 512 * 1024 * 1024
+VIDEO_LIMIT_BYTES = 4 * 1024 * 1024 * 1024
+FRAMES_A_MESSAGE = 8
 
 
 class FaceServicer(face_pb2_grpc.FaceServiceServicer):
@@ -38,6 +48,7 @@ class FaceServicer(face_pb2_grpc.FaceServiceServicer):
             kind="image",
             url=request.image_url,
             data=request.image,
+            media_id=request.media_id,
             limit_bytes=IMAGE_LIMIT_BYTES,
         )
         found = await self._analyzer.image(data, options)
@@ -55,28 +66,36 @@ class FaceServicer(face_pb2_grpc.FaceServiceServicer):
         self, request: face_pb2.AnalyzeFaceVideoRequest, context: _Context
     ) -> face_pb2.AnalyzeFaceVideoResponse:
         watch = Stopwatch()
-        asked = request.options
-        options = _video_options(asked)
-        track_faces = asked.track_faces if asked.HasField("track_faces") else True
-        footage = await self._footage(request)
-        found = await timeline.follow(self._analyzer, footage, options, track_faces)
-        response = face_pb2.AnalyzeFaceVideoResponse(
-            duration_ms=found.duration_ms,
-            frame_count=found.frame_count,
-            analyzed_frames=len(found.moments),
-            timeline=[
-                face_pb2.FaceFrame(
-                    timestamp_ms=moment.timestamp_ms,
-                    faces=[messages.face(number, face, options) for number, face in moment.faces],
-                )
-                for moment in found.moments
-            ],
-            summary=messages.summary(found.summary),
-            warnings=messages.warnings(found.warnings),
-            provenance=map(results.provenance, self._analyzer.provenance(options)),
-        )
-        response.MergeFrom(face_pb2.AnalyzeFaceVideoResponse(**watch.head()))
+        options = _video_options(request.options)
+        async with self._footage(request) as footage:
+            following = self._following(request, footage, options)
+            async with aclosing(following.moments()) as moments:
+                timeline = [messages.moment(one, options) async for one in moments]
+        response = self._result(following.result(), options, watch)
+        response.timeline.extend(timeline)
         return response
+
+    async def FollowFaces(
+        self, request_iterator: AsyncIterator[face_pb2.FollowFacesRequest], context: _Context
+    ) -> AsyncIterator[face_pb2.FollowFacesResponse]:
+        watch = Stopwatch()
+        first = await anext(request_iterator, None)
+        if first is None or first.WhichOneof("message") != "video":
+            raise InvalidRequest(
+                "The first message must say what to analyse, as video.",
+                field="video",
+                suggestion="Send video once, then chunks where it names no video.",
+            )
+        request = first.video
+        options = _video_options(request.options)
+        async with self._footage(request, _chunks(request_iterator)) as footage:
+            following = self._following(request, footage, options)
+            async with aclosing(following.moments()) as moments:
+                async for frames in _grouped(moments):
+                    rendered = [messages.moment(one, options) for one in frames]
+                    yield face_pb2.FollowFacesResponse(frames=face_pb2.FaceFrames(frames=rendered))
+        result = self._result(following.result(), options, watch)
+        yield face_pb2.FollowFacesResponse(result=result)
 
     async def StreamFace(
         self, request_iterator: AsyncIterator[face_pb2.StreamFaceRequest], context: _Context
@@ -103,26 +122,63 @@ class FaceServicer(face_pb2_grpc.FaceServiceServicer):
             with suppress(asyncio.CancelledError):
                 await feeding
 
-    async def _footage(self, request: face_pb2.AnalyzeFaceVideoRequest) -> Footage:
+    @asynccontextmanager
+    async def _footage(
+        self,
+        request: face_pb2.AnalyzeFaceVideoRequest,
+        chunks: AsyncIterator[bytes] | None = None,
+    ) -> AsyncIterator[Footage]:
+        """The frames of a request. With `chunks` there is no limit to them, and the chunks are the
+        video where the request names none."""
         span = _span(request.options)
-        given = [bool(request.video_url), bool(request.video), bool(request.frames)]
-        if sum(given) != 1:
+        sources = (request.video_url, request.video, request.frames, request.media_id)
+        given = sum(map(bool, sources))
+        most = MAX_ANALYSED if chunks is None else None
+        if chunks is not None and not given:
+            async with spool(chunks, "video", VIDEO_LIMIT_BYTES) as file:
+                yield EncodedVideo(file, span, most)
+            return
+        if given != 1:
             raise InvalidRequest(
-                "Give exactly one of video_url, video_base64 and frames_base64.",
+                "Give exactly one of video_url, video_base64, frames_base64 and media_id.",
                 field="video_url",
                 suggestion="Send a public URL, one whole video, or a list of frames.",
             )
         if request.frames:
             asked = request.options
             rate = asked.frame_rate_hz if asked.HasField("frame_rate_hz") else DEFAULT_FRAME_RATE
-            return Images(request.frames, span, rate)
-        data = await self._service.media.load(
+            yield Images(request.frames, span, rate)
+            return
+        async with self._service.media.open(
             kind="video",
             url=request.video_url,
             data=request.video,
+            media_id=request.media_id,
             limit_bytes=VIDEO_LIMIT_BYTES,
+        ) as file:
+            request.ClearField("video")
+            yield EncodedVideo(file, span, most)
+
+    def _following(
+        self, request: face_pb2.AnalyzeFaceVideoRequest, footage: Footage, options: Options
+    ) -> Following:
+        asked = request.options
+        track_faces = asked.track_faces if asked.HasField("track_faces") else True
+        return Following(self._analyzer, footage, options, track_faces)
+
+    def _result(
+        self, found: VideoAnalysis, options: Options, watch: Stopwatch
+    ) -> face_pb2.AnalyzeFaceVideoResponse:
+        """Everything but the timeline."""
+        return face_pb2.AnalyzeFaceVideoResponse(
+            **watch.head(),
+            duration_ms=found.duration_ms,
+            frame_count=found.frame_count,
+            analyzed_frames=found.analyzed_frames,
+            summary=messages.summary(found.summary),
+            warnings=messages.warnings(found.warnings),
+            provenance=map(results.provenance, self._analyzer.provenance(options)),
         )
-        return EncodedVideo(data, span)
 
 
 async def register(server: grpc.aio.Server, service: Service) -> str:
@@ -180,6 +236,29 @@ def _rate(asked: types_pb2.StreamOutput) -> live.Rate:
             suggestion="Give one of the rates of the contract.",
         )
     return _RATES[asked.rate]
+
+
+async def _chunks(requests: AsyncIterator[face_pb2.FollowFacesRequest]) -> AsyncIterator[bytes]:
+    async for request in requests:
+        if request.WhichOneof("message") != "chunk":
+            raise InvalidRequest(
+                "A message after the first is no chunk.",
+                field="video",
+                suggestion="Send video once, then chunks only.",
+            )
+        yield request.chunk
+
+
+async def _grouped(moments: AsyncIterator[Moment]) -> AsyncIterator[list[Moment]]:
+    """Moments in small lists, so that a message is worth its cost."""
+    group: list[Moment] = []
+    async for moment in moments:
+        group.append(moment)
+        if len(group) == FRAMES_A_MESSAGE:
+            yield group
+            group = []
+    if group:
+        yield group
 
 
 async def _feed(

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import IO, TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -132,30 +131,36 @@ class Images:
 
 
 class EncodedVideo:
-    """A video file of any container and codec that FFmpeg reads; decoded as it is iterated."""
+    """A video file of any container and codec that FFmpeg reads; decoded as it is iterated.
 
-    def __init__(self, data: bytes, span: Span) -> None:
-        self._data = data
+    At most `most` frames are analysed, however many where it is None.
+    """
+
+    def __init__(self, file: IO[bytes], span: Span, most: int | None = MAX_ANALYSED) -> None:
+        self._file = file
         self._span = span
+        self._most = most
         self.frame_count = 0
         self.duration_ms = 0
         self.warnings: list[tuple[str, str]] = []
-        if not data:
-            raise InvalidVideo(
-                "The video is empty.",
-                reason="Zero bytes of video data",
-                suggestion="Send the bytes of a video file.",
-            )
 
     def samples(self) -> Iterator[Sample]:
         """Raises InvalidVideo for bytes without a readable video stream or frames in the span."""
         import av
 
-        kind = video_format(self._data[:16])
+        head = self._file.read(16)
+        self._file.seek(0)
+        if not head:
+            raise InvalidVideo(
+                "The video is empty.",
+                reason="Zero bytes of video data",
+                suggestion="Send the bytes of a video file.",
+            )
+        kind = video_format(head)
         if not kind:
             raise _unreadable("it begins like no container that is read here")
         try:
-            container = av.open(io.BytesIO(self._data), "r", format=kind, metadata_errors="ignore")
+            container = av.open(self._file, "r", format=kind, metadata_errors="ignore")
         except (av.FFmpegError, ValueError) as error:
             raise _unreadable(str(error)) from None
         with container:
@@ -194,8 +199,9 @@ class EncodedVideo:
         end_ms = total_ms if self._span.end_ms is None else min(self._span.end_ms, total_ms)
         self.duration_ms = end_ms - self._span.start_ms
         rate = float(stream.average_rate or DEFAULT_FRAME_RATE)
-        if self.duration_ms / 1000 * rate / self._span.sample_rate > MAX_ANALYSED * 1.05:
-            raise _too_many_frames()
+        expected = self.duration_ms / 1000 * rate / self._span.sample_rate
+        if self._most is not None and expected > self._most * 1.05:
+            raise _too_many_frames(self._most)
 
     def _decode(self, container: InputContainer, stream: VideoStream) -> Iterator[Sample]:
         import av
@@ -227,8 +233,8 @@ class EncodedVideo:
             self.frame_count += 1
             if (self.frame_count - 1) % self._span.sample_rate == 0:
                 analysed += 1
-                if analysed > MAX_ANALYSED:
-                    raise _too_many_frames()
+                if self._most is not None and analysed > self._most:
+                    raise _too_many_frames(self._most)
                 yield Sample(max(round(time_ms), 0), _upright(frame))
         if not self.frame_count:
             raise _no_frames()
@@ -250,9 +256,9 @@ def _upright(frame: VideoFrame) -> Pixels:
     return np.ascontiguousarray(np.rot90(pixels, round(frame.rotation / 90) % 4))
 
 
-def _too_many_frames() -> InvalidVideo:
+def _too_many_frames(most: int) -> InvalidVideo:
     return InvalidVideo(
-        f"More than {MAX_ANALYSED} frames would be analysed.",
+        f"More than {most} frames would be analysed.",
         reason="Too many frames",
         suggestion="Raise sample_rate, or give a shorter span with start_time_ms and end_time_ms.",
     )

@@ -52,10 +52,15 @@ class VoiceServicer(voice_pb2_grpc.VoiceServiceServicer):
     ) -> voice_pb2.AnalyzeVoiceResponse:
         watch = Stopwatch()
         asked = _options(request.options)
-        data = await self._media.load(
-            kind="audio", url=request.audio_url, data=request.audio, limit_bytes=audio.MAX_BYTES
-        )
-        analysis = await self._analyzer.analyze(data, asked)
+        async with self._media.open(
+            kind="audio",
+            url=request.audio_url,
+            data=request.audio,
+            media_id=request.media_id,
+            limit_bytes=audio.MAX_BYTES,
+        ) as file:
+            request.ClearField("audio")
+            analysis = await self._analyzer.analyze(file, asked)
         response = _response(analysis, asked)
         response.MergeFrom(voice_pb2.AnalyzeVoiceResponse(**watch.head()))
         return response

@@ -21,6 +21,7 @@ from services.biosignal.live import LiveSession, Summary
 from services.biosignal.servicer import BiosignalServicer
 from services.biosignal.signals import Recording, Signal
 from services.common import errors
+from services.common.channels import Channels
 from services.common.media import MediaLoader
 from services.common.settings import Settings
 from tests.biosignal import synthetic
@@ -522,7 +523,9 @@ async def limited(idle_s: float, longest_s: float) -> AsyncIterator[Stub]:
     """A service with other limits on its streams."""
 
     async def add(server: grpc.aio.Server) -> None:
-        servicer = BiosignalServicer(MediaLoader(Settings()), idle_s=idle_s, longest_s=longest_s)
+        settings = Settings()
+        media = MediaLoader(settings, Channels(settings))
+        servicer = BiosignalServicer(media, idle_s=idle_s, longest_s=longest_s)
         biosignal_pb2_grpc.add_BiosignalServiceServicer_to_server(servicer, server)
 
     async with serving(add) as address, grpc.aio.insecure_channel(address) as channel:

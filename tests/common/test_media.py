@@ -2,6 +2,7 @@
 
 import asyncio
 import ipaddress
+import tracemalloc
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,9 +12,12 @@ import uvloop
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from services.common import errors, media
+from services.common import caller, errors, media
+from services.common.caller import Caller
+from services.common.channels import Channels
 from services.common.media import MAX_REDIRECTS, MediaLoader
 from services.common.settings import Settings
+from tests.common.holding import holding
 
 LIMIT = 1000
 BODY = bytes(range(256))
@@ -40,6 +44,14 @@ async def zipped(request: web.Request) -> web.Response:
 
 async def sized(request: web.Request) -> web.Response:
     return web.Response(body=b"0" * int(request.match_info["size"]))
+
+
+async def pieces(request: web.Request) -> web.StreamResponse:
+    response = web.StreamResponse()
+    await response.prepare(request)
+    for _ in range(int(request.match_info["count"])):
+        await response.write(b"0" * 1024 * 1024)
+    return response
 
 
 async def endless(request: web.Request) -> web.StreamResponse:
@@ -101,6 +113,7 @@ def application(site: Site) -> web.Application:
         "/body": body,
         "/zipped": zipped,
         "/sized/{size}": sized,
+        "/pieces/{count}": pieces,
         "/endless": endless,
         "/slow": slow,
         "/silent": silent,
@@ -124,10 +137,15 @@ async def site() -> AsyncIterator[Site]:
         yield site
 
 
+def opened(**given: Any) -> MediaLoader:
+    settings = Settings(**given)
+    return MediaLoader(settings, Channels(settings))
+
+
 @pytest.fixture
 async def loader() -> AsyncIterator[MediaLoader]:
     """As in a test set-up: private addresses allowed."""
-    loader = MediaLoader(Settings(fetch_allow_private=True))
+    loader = opened(fetch_allow_private=True)
     yield loader
     await loader.close()
 
@@ -135,7 +153,7 @@ async def loader() -> AsyncIterator[MediaLoader]:
 @pytest.fixture
 async def impatient() -> AsyncIterator[MediaLoader]:
     """The same, with a second for each URL."""
-    loader = MediaLoader(Settings(fetch_allow_private=True, fetch_timeout_s=1))
+    loader = opened(fetch_allow_private=True, fetch_timeout_s=1)
     yield loader
     await loader.close()
 
@@ -143,14 +161,14 @@ async def impatient() -> AsyncIterator[MediaLoader]:
 @pytest.fixture
 async def guarded() -> AsyncIterator[MediaLoader]:
     """As in production."""
-    loader = MediaLoader(Settings())
+    loader = opened()
     yield loader
     await loader.close()
 
 
 async def refused(loader: MediaLoader, url: str) -> str:
     with pytest.raises(errors.FetchFailed) as raised:
-        await loader.fetch(url, limit_bytes=LIMIT)
+        await loader.load(kind="media", url=url, data=b"", limit_bytes=LIMIT)
     assert raised.value.details["suggestion"]
     return raised.value.message
 
@@ -183,7 +201,7 @@ async def test_a_url_is_fetched(loader: MediaLoader, site: Site) -> None:
 
 async def test_redirects_are_followed(loader: MediaLoader, site: Site) -> None:
     url = f"{site.address}/hops/{MAX_REDIRECTS}"
-    assert await loader.fetch(url, limit_bytes=LIMIT) == BODY
+    assert await loader.load(kind="media", url=url, data=b"", limit_bytes=LIMIT) == BODY
 
 
 @pytest.mark.parametrize("path", ["/loop", f"/hops/{MAX_REDIRECTS + 1}"])
@@ -200,13 +218,13 @@ async def test_a_slow_url_is_given_up(impatient: MediaLoader, site: Site, path: 
 @pytest.mark.parametrize("path", [f"/sized/{LIMIT + 1}", "/endless", "/zipped"])
 async def test_a_body_over_the_limit_is_refused(loader: MediaLoader, site: Site, path: str) -> None:
     with pytest.raises(errors.PayloadTooLarge) as raised:
-        await loader.fetch(site.address + path, limit_bytes=LIMIT)
+        await loader.load(kind="media", url=site.address + path, data=b"", limit_bytes=LIMIT)
     assert raised.value.details["suggestion"]
 
 
 async def test_a_body_of_just_the_limit_is_taken(loader: MediaLoader, site: Site) -> None:
     url = f"{site.address}/sized/{LIMIT}"
-    assert len(await loader.fetch(url, limit_bytes=LIMIT)) == LIMIT
+    assert len(await loader.load(kind="media", url=url, data=b"", limit_bytes=LIMIT)) == LIMIT
 
 
 @pytest.mark.parametrize("code", [204, 401, 404, 500])
@@ -312,7 +330,7 @@ async def test_an_address_spelt_oddly_is_refused(
 
 def test_the_event_loop_of_the_services_refuses_them_too() -> None:
     async def fetch() -> list[str]:
-        loader = MediaLoader(Settings())
+        loader = opened()
         try:
             return [await refused(loader, f"http://{host}:1/") for host in INSIDE]
         finally:
@@ -340,7 +358,10 @@ async def test_a_redirect_inside_is_refused(
             ipaddress.ip_address(host) == ipaddress.ip_address("127.0.0.1") or public(host)
         ),
     )
-    assert await guarded.fetch(f"{site.address}/body", limit_bytes=LIMIT) == BODY
+    assert (
+        await guarded.load(kind="media", url=f"{site.address}/body", data=b"", limit_bytes=LIMIT)
+        == BODY
+    )
     url = f"{site.address}/onward?to={target.format(port=site.port)}"
     message = await refused(guarded, url)
     assert message == "The URL leads to an address that is not public."
@@ -362,5 +383,98 @@ async def test_cookies_are_not_carried_from_one_client_to_the_next(
     served.add_routes([web.get("/", remember)])
     async with TestServer(served, host="127.0.0.1") as server:
         for _ in range(2):
-            await loader.fetch(f"http://localhost:{server.port}/", limit_bytes=LIMIT)
+            await loader.load(
+                kind="media", url=f"http://localhost:{server.port}/", data=b"", limit_bytes=LIMIT
+            )
     assert seen == [None, None]
+
+
+@pytest.fixture
+async def held() -> AsyncIterator[MediaLoader]:
+    """A loader of an organisation that holds two files."""
+    media = {"med_small": BODY, "med_large": b"0" * 100 * LIMIT}
+    async with holding(media) as jobs:
+        loader = opened(addresses={"jobs": jobs}, fetch_allow_private=True)
+        token = caller.current.set(Caller(1, "key_1", "pro"))
+        yield loader
+        caller.current.reset(token)
+        await loader.close()
+
+
+def named(media_id: str) -> dict[str, Any]:
+    return {"kind": "video", "url": "", "data": b"", "media_id": media_id, "limit_bytes": LIMIT}
+
+
+async def test_held_media_is_loaded(held: MediaLoader) -> None:
+    assert await held.load(**named("med_small")) == BODY
+
+
+async def test_held_media_becomes_a_file(held: MediaLoader) -> None:
+    async with held.open(**named("med_small")) as file:
+        assert file.read() == BODY
+    assert file.closed
+
+
+@pytest.mark.parametrize("how", ["load", "open"])
+async def test_held_media_is_limited_too(held: MediaLoader, how: str) -> None:
+    with pytest.raises(errors.PayloadTooLarge, match="video"):
+        await consume(held, how, named("med_large"))
+
+
+@pytest.mark.parametrize("how", ["load", "open"])
+async def test_media_that_is_not_held_is_not_found(held: MediaLoader, how: str) -> None:
+    with pytest.raises(errors.NotFound):
+        await consume(held, how, named("med_none"))
+
+
+async def test_no_service_of_jobs_is_said_so() -> None:
+    loader = opened(addresses={"jobs": "127.0.0.1:1"})
+    with pytest.raises(errors.Unavailable):
+        await consume(loader, "load", named("med_small"))
+
+
+async def test_data_and_urls_become_files_too(loader: MediaLoader, site: Site) -> None:
+    given: dict[str, Any] = {"kind": "video", "limit_bytes": LIMIT, "media_id": ""}
+    async with loader.open(url="", data=BODY, **given) as file:
+        assert file.read() == BODY
+    async with loader.open(url=f"{site.address}/body", data=b"", **given) as file:
+        assert file.read() == BODY
+    with pytest.raises(errors.PayloadTooLarge):
+        async with loader.open(url="", data=b"0" * (LIMIT + 1), **given):
+            pass
+    with pytest.raises(errors.PayloadTooLarge):
+        async with loader.open(url=f"{site.address}/endless", data=b"", **given):
+            pass
+
+
+async def test_a_large_file_goes_through_in_pieces(site: Site) -> None:
+    loader = opened(fetch_allow_private=True)
+    url, size = f"{site.address}/pieces/64", 64 * 1024 * 1024
+    tracemalloc.start()
+    async with loader.open(kind="video", url=url, data=b"", limit_bytes=size) as file:
+        assert file.seek(0, 2) == size
+    used = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    await loader.close()
+    assert used < size / 4
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{}, {"url": "https://a.b/c", "media_id": "med_1"}, {"data": b"x", "media_id": "med_1"}],
+    ids=["nothing", "url and id", "data and id"],
+)
+async def test_exactly_one_source_is_taken(guarded: MediaLoader, given: dict[str, Any]) -> None:
+    asked = {"kind": "video", "url": "", "data": b"", "media_id": "", "limit_bytes": LIMIT, **given}
+    for how in ("load", "open"):
+        with pytest.raises(errors.InvalidRequest, match="video_base64 and media_id") as refused:
+            await consume(guarded, how, asked)
+        assert refused.value.details["field"] == "video_url"
+
+
+async def consume(loader: MediaLoader, how: str, asked: dict[str, Any]) -> None:
+    if how == "load":
+        await loader.load(**asked)
+    else:
+        async with loader.open(**asked):
+            pass

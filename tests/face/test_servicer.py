@@ -1,6 +1,7 @@
 """The contract over real gRPC: every option, every bad input, and the service lives on."""
 
 from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from typing import Any, cast
 
 import grpc
@@ -9,6 +10,8 @@ import pytest
 from google.protobuf import json_format
 
 from affectmesh.v1 import face_pb2, face_pb2_grpc, types_pb2
+from services.common import caller
+from services.common.caller import Caller
 from services.common.channels import OPTIONS
 from services.common.errors import (
     AffectMeshError,
@@ -16,21 +19,23 @@ from services.common.errors import (
     InvalidRequest,
     InvalidVideo,
     NoFaceDetected,
+    NotFound,
     from_rpc,
 )
 from services.common.server import Service
 from services.common.settings import Settings
 from services.face.image import Pixels
 from services.face.servicer import register
+from tests.common.holding import holding
 from tests.common.serving import serving
 from tests.face.pictures import bomb, drawing, encoded, movie, pan, scene, sound
 
 Stub = face_pb2_grpc.FaceServiceStub
 
 
-@pytest.fixture(scope="session")
-async def stub() -> AsyncIterator[Stub]:
-    service = Service("face", Settings())
+@asynccontextmanager
+async def face_service(**settings: Any) -> AsyncIterator[Stub]:
+    service = Service("face", Settings(**settings))
     async with (
         serving(lambda server: register(server, service)) as address,
         grpc.aio.insecure_channel(address, options=OPTIONS) as channel,
@@ -38,6 +43,12 @@ async def stub() -> AsyncIterator[Stub]:
         yield face_pb2_grpc.FaceServiceStub(channel)
     for close in reversed(service.closers):
         await close()
+
+
+@pytest.fixture(scope="session")
+async def stub() -> AsyncIterator[Stub]:
+    async with face_service() as stub:
+        yield stub
 
 
 async def refused(call: grpc.aio.UnaryUnaryCall[Any, Any]) -> AffectMeshError:
@@ -148,6 +159,91 @@ async def test_a_video_is_followed(stub: Stub, portrait: Pixels) -> None:
     assert answer.summary.average_valence == pytest.approx(0.8, abs=0.1)
     assert answer.summary.face_count == 1
     assert "face_blendshapes" not in {p.model for p in answer.provenance}
+
+
+async def followed(
+    stub: Stub, *requests: face_pb2.FollowFacesRequest
+) -> tuple[list[face_pb2.FaceFrame], face_pb2.AnalyzeFaceVideoResponse]:
+    """The frames in the order they came, and the result, which must come last."""
+    frames: list[face_pb2.FaceFrame] = []
+    result = None
+    async for message in stub.FollowFaces(iter(requests)):
+        assert result is None
+        if message.WhichOneof("message") == "frames":
+            frames += message.frames.frames
+        else:
+            result = message.result
+    assert result is not None
+    return frames, result
+
+
+async def test_a_video_in_pieces_gives_what_the_whole_one_gives(
+    stub: Stub, portrait: Pixels
+) -> None:
+    frame = pan(portrait)
+    video = movie([frame(n) for n in range(50)])
+    options = face_pb2.FaceVideoOptions(sample_rate=5, return_action_units=True)
+    whole = await stub.AnalyzeFaceVideo(
+        face_pb2.AnalyzeFaceVideoRequest(video=video, options=options)
+    )
+    asked = face_pb2.AnalyzeFaceVideoRequest(options=options)
+    chunks = [video[start : start + 10_000] for start in range(0, len(video), 10_000)]
+    frames, result = await followed(
+        stub,
+        face_pb2.FollowFacesRequest(video=asked),
+        *(face_pb2.FollowFacesRequest(chunk=chunk) for chunk in chunks),
+    )
+    assert frames == list(whole.timeline)
+    assert not result.timeline
+    assert result.summary == whole.summary
+    assert result.analyzed_frames == whole.analyzed_frames == 10
+
+
+async def test_a_video_in_pieces_may_have_more_frames_than_a_whole_one(stub: Stub) -> None:
+    blank = np.full((32, 32, 3), 90, np.uint8)
+    request = face_pb2.AnalyzeFaceVideoRequest(
+        video=movie([blank] * 5600), options=face_pb2.FaceVideoOptions(sample_rate=1)
+    )
+    frames, result = await followed(stub, face_pb2.FollowFacesRequest(video=request))
+    assert len(frames) == result.analyzed_frames == 5600
+
+
+@pytest.mark.parametrize(
+    ("requests", "kind", "field"),
+    [
+        ([], InvalidRequest, "video"),
+        ([{"chunk": b"x"}], InvalidRequest, "video"),
+        ([{"video": {}}], InvalidVideo, None),
+        ([{"video": {}}, {"chunk": b"no video, of some length"}], InvalidVideo, None),
+        ([{"video": {}}, {"chunk": b"x"}, {"video": {}}], InvalidRequest, "video"),
+        ([{"video": {"video": b"x", "media_id": "med_1"}}], InvalidRequest, "video_url"),
+    ],
+    ids=["nothing", "no beginning", "no chunks", "no video", "two beginnings", "two sources"],
+)
+async def test_bad_pieces_are_refused(
+    stub: Stub, requests: list[dict[str, Any]], kind: type[AffectMeshError], field: str | None
+) -> None:
+    messages = [face_pb2.FollowFacesRequest(**one) for one in requests]
+    try:
+        await followed(stub, *messages)
+    except grpc.aio.AioRpcError as failed:
+        error = from_rpc(failed, "face")
+    assert isinstance(error, kind)
+    assert error.details.get("field") == field
+
+
+async def test_held_media_is_read(portrait: Pixels, photograph: bytes) -> None:
+    media = {"med_image": photograph, "med_video": movie([pan(portrait)(n) for n in range(10)])}
+    carried = ((caller.KEY, Caller(1, "key_1", "pro").encode()),)
+    foreign = ((caller.KEY, Caller(2, "key_2", "pro").encode()),)
+    async with holding(media) as jobs, face_service(addresses={"jobs": jobs}) as stub:
+        image = face_pb2.AnalyzeFaceRequest(media_id="med_image")
+        assert len((await stub.AnalyzeFace(image, metadata=carried)).faces) == 1
+        video = face_pb2.AnalyzeFaceVideoRequest(media_id="med_video")
+        answer = await stub.AnalyzeFaceVideo(video, metadata=carried)
+        assert answer.frame_count == 10
+        call = stub.AnalyzeFaceVideo(video, metadata=foreign)
+        assert isinstance(await refused(call), NotFound)
 
 
 async def test_frames_are_a_video_too(stub: Stub, photograph: bytes) -> None:

@@ -1,5 +1,6 @@
 """Videos of every kind are followed; every bad one is refused with what to do."""
 
+import io
 import tracemalloc
 from contextlib import suppress
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from services.common.errors import InvalidRequest, InvalidVideo
 from services.face.analyze import FaceAnalyzer, Options
 from services.face.image import Pixels
-from services.face.timeline import VideoAnalysis, follow
+from services.face.timeline import Following, Moment, VideoAnalysis
 from services.face.video import MAX_IMAGES, EncodedVideo, Footage, Images, Sample, Span
 from tests.face.pictures import BACKGROUND, encoded, movie, pan, scene, sound, turned
 
@@ -19,12 +20,18 @@ LEAN = Options(action_units=False)
 
 async def analysed(
     analyzer: FaceAnalyzer, footage: Footage, options: Options = LEAN, track_faces: bool = True
-) -> VideoAnalysis:
-    return await follow(analyzer, footage, options, track_faces)
+) -> tuple[VideoAnalysis, list[Moment]]:
+    following = Following(analyzer, footage, options, track_faces)
+    moments = [moment async for moment in following.moments()]
+    return following.result(), moments
+
+
+def encoded_video(data: bytes, span: Span = Span()) -> EncodedVideo:  # noqa: B008
+    return EncodedVideo(io.BytesIO(data), span)
 
 
 def read(data: bytes, span: Span = Span()) -> tuple[EncodedVideo, list[Sample]]:  # noqa: B008
-    video = EncodedVideo(data, span)
+    video = encoded_video(data, span)
     return video, list(video.samples())
 
 
@@ -52,11 +59,11 @@ async def test_follows_a_face_in_every_common_format(
 ) -> None:
     frame = pan(portrait)
     data = movie([frame(n) for n in range(25)], codec, container)
-    found = await analysed(analyzer, EncodedVideo(data, Span()))
+    found, moments = await analysed(analyzer, encoded_video(data, Span()))
     assert found.frame_count == 25
     assert found.duration_ms == pytest.approx(1000, abs=45)
-    assert [m.timestamp_ms for m in found.moments] == pytest.approx([0, 200, 400, 600, 800], abs=2)
-    assert [[number for number, _ in m.faces] for m in found.moments] == [[0]] * 5
+    assert [m.timestamp_ms for m in moments] == pytest.approx([0, 200, 400, 600, 800], abs=2)
+    assert [[number for number, _ in m.faces] for m in moments] == [[0]] * 5
     assert found.summary.dominant_emotion == "happiness"
     assert found.summary.average_valence == pytest.approx(0.8, abs=0.1)
     assert found.summary.average_arousal == pytest.approx(0.5, abs=0.1)
@@ -96,33 +103,37 @@ async def test_two_people_crossing_keep_their_ids(analyzer: FaceAnalyzer, portra
         picture[360:] = other[360:]
         return picture
 
-    found = await analysed(analyzer, EncodedVideo(movie([frame(n) for n in range(31)]), Span(3)))
-    high = {number for m in found.moments for number, f in m.faces if f.box[1] < 300}
-    low = {number for m in found.moments for number, f in m.faces if f.box[1] > 300}
+    found, moments = await analysed(
+        analyzer, encoded_video(movie([frame(n) for n in range(31)]), Span(3))
+    )
+    high = {number for m in moments for number, f in m.faces if f.box[1] < 300}
+    low = {number for m in moments for number, f in m.faces if f.box[1] > 300}
     assert sorted([high, low], key=min) == [{0}, {1}]
     assert found.summary.face_count == 2
 
 
 async def test_without_tracking_ids_are_places(analyzer: FaceAnalyzer, portrait: Pixels) -> None:
     picture, _ = scene(portrait, [(100, 100, 120), (700, 100, 90)])
-    found = await analysed(analyzer, Images([encoded(picture)] * 3, Span(1), 25), track_faces=False)
-    assert [[number for number, _ in m.faces] for m in found.moments] == [[0, 1]] * 3
+    found, moments = await analysed(
+        analyzer, Images([encoded(picture)] * 3, Span(1), 25), track_faces=False
+    )
+    assert [[number for number, _ in m.faces] for m in moments] == [[0, 1]] * 3
     assert found.summary.face_count == 2
 
 
 async def test_a_video_without_a_face_says_so(analyzer: FaceAnalyzer) -> None:
     blank = np.full((120, 160, 3), BACKGROUND, np.uint8)
-    found = await analysed(analyzer, EncodedVideo(movie([blank] * 10), Span()))
+    found, moments = await analysed(analyzer, encoded_video(movie([blank] * 10), Span()))
     assert found.summary.dominant_emotion is None
     assert found.summary.average_valence is None
     assert [code for code, _ in found.warnings] == ["NO_FACE"]
-    assert len(found.moments) == 2
+    assert len(moments) == 2
 
 
 async def test_options_reach_the_faces(analyzer: FaceAnalyzer, clip: bytes) -> None:
     full = Options(action_units=True, landmarks=True, dimensions=False)
-    found = await analysed(analyzer, EncodedVideo(clip, Span(sample_rate=25)), full)
-    [(_, face)] = found.moments[0].faces
+    found, moments = await analysed(analyzer, encoded_video(clip, Span(sample_rate=25)), full)
+    [(_, face)] = moments[0].faces
     assert face.action_units is not None
     assert face.landmarks is not None
     assert face.dimensions is None
@@ -131,8 +142,8 @@ async def test_options_reach_the_faces(analyzer: FaceAnalyzer, clip: bytes) -> N
 
 async def test_frames_are_timed_by_their_rate(analyzer: FaceAnalyzer, photograph: bytes) -> None:
     images = Images([photograph] * 6, Span(sample_rate=2, start_ms=100), 10)
-    found = await analysed(analyzer, images)
-    assert [m.timestamp_ms for m in found.moments] == [100, 300, 500]
+    found, moments = await analysed(analyzer, images)
+    assert [m.timestamp_ms for m in moments] == [100, 300, 500]
     assert (found.duration_ms, found.frame_count) == (500, 5)
 
 
@@ -254,7 +265,7 @@ def test_refuses_a_senseless_frame_rate(photograph: bytes) -> None:
 def test_memory_does_not_grow_with_length() -> None:
     def peak(frames: int) -> int:
         blank = np.full((360, 640, 3), 90, np.uint8)
-        video = EncodedVideo(movie([blank] * frames), Span(sample_rate=1))
+        video = encoded_video(movie([blank] * frames), Span(sample_rate=1))
         tracemalloc.start()
         for sample in video.samples():
             assert sample.pixels.shape == blank.shape
