@@ -89,9 +89,7 @@ class Exchange:
         """The whole body. Raises as `chunks` does."""
         return b"".join([chunk async for chunk in self.chunks(limit_bytes)])
 
-    async def chunks(
-        self, limit_bytes: int, idle_s: float | None = None
-    ) -> AsyncIterator[bytes]:
+    async def chunks(self, limit_bytes: int, idle_s: float | None = None) -> AsyncIterator[bytes]:
         """The body as it comes.
 
         Raises PayloadTooLarge, InvalidRequest when it breaks off, and DeadlineExceeded when

@@ -1,0 +1,59 @@
+"""The contract's methods on media."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+
+from affectmesh.v1 import jobs_pb2 as pb
+from services.common import caller, errors
+from services.jobs.media import MediaStore
+
+LARGEST_CHUNK_BYTES = 1024 * 1024
+"""That is taken in one message."""
+
+_SENT_BYTES = 256 * 1024
+"""Of a file in one message: the size at which gRPC is fastest."""
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class MediaMethods:
+    """Contract in, contract out."""
+
+    media: MediaStore
+
+    async def UploadMedia(
+        self, requests: AsyncIterator[pb.UploadMediaRequest], _context: Context
+    ) -> pb.Media:
+        first = await anext(requests, None)
+        if first is None or first.WhichOneof("message") != "description":
+            raise errors.InvalidRequest(
+                "The upload does not begin with a description.",
+                suggestion="Send the description first, then the bytes.",
+            )
+        return await self.media.receive(caller.required(), first.description, _chunks(requests))
+
+    async def DownloadMedia(
+        self, request: pb.DownloadMediaRequest, _context: Context
+    ) -> AsyncIterator[pb.DownloadMediaResponse]:
+        org_id = caller.required().org_id
+        yield pb.DownloadMediaResponse(media=await self.media.get(org_id, request.media_id))
+        async for piece in self.media.read(
+            org_id, request.media_id, request.offset, request.length or None
+        ):
+            for start in range(0, len(piece), _SENT_BYTES):
+                yield pb.DownloadMediaResponse(chunk=piece[start : start + _SENT_BYTES])
+
+    async def GetMedia(self, request: pb.GetMediaRequest, _context: Context) -> pb.Media:
+        return await self.media.get(caller.required().org_id, request.media_id)
+
+
+async def _chunks(requests: AsyncIterator[pb.UploadMediaRequest]) -> AsyncIterator[bytes]:
+    async for request in requests:
+        if request.WhichOneof("message") != "chunk" or len(request.chunk) > LARGEST_CHUNK_BYTES:
+            raise errors.InvalidRequest(
+                "What follows the description is no chunk of at most 1 MiB.",
+                suggestion="Send the bytes in chunks of at most 1 MiB.",
+            )
+        yield request.chunk
