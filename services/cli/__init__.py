@@ -12,17 +12,21 @@ from services.common.settings import SERVICES
 
 
 class _Commands(click.Group):
-    """The commands below, and `admin`, which is imported only when asked for."""
+    """The commands below, and `admin` and `envoy`, which are imported only when asked for."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted([*super().list_commands(ctx), "admin"])
+        return sorted([*super().list_commands(ctx), "admin", "envoy"])
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name != "admin":
-            return super().get_command(ctx, cmd_name)
-        from services.cli.admin import admin
+        if cmd_name == "admin":
+            from services.cli.admin import admin
 
-        return admin
+            return admin
+        if cmd_name == "envoy":
+            from services.cli.envoy import envoy
+
+            return envoy
+        return super().get_command(ctx, cmd_name)
 
 
 @click.group(cls=_Commands)

@@ -89,7 +89,7 @@ def refusal(error: errors.AffectMeshError, request_id: str) -> Response:
 def grpc_headers(error: errors.AffectMeshError) -> dict[str, str]:
     """Status code and details of an error as a gRPC answer without messages has them."""
     status = errors.to_status(error)
-    details = dict(status.trailing_metadata)["grpc-status-details-bin"]
+    details = next(value for _, value in status.trailing_metadata if isinstance(value, bytes))
     return {
         "grpc-status": str(error.grpc_status.value[0]),
         "grpc-status-details-bin": base64.b64encode(details).rstrip(b"=").decode(),

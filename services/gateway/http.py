@@ -7,25 +7,39 @@ from contextlib import contextmanager
 
 import grpc
 import uvicorn
+from starlette.types import ASGIApp
 
 from services.common.server import Service
 from services.gateway.app import build
+from services.gateway.external_authorization import ExternalAuthorization
 from services.gateway.policy import Policy
 
 
 async def register(_server: grpc.aio.Server, service: Service) -> str:
-    """Starts the REST server; it stops with the service, finishing what is in flight."""
+    """Starts the REST server, and what Envoy asks about gRPC calls.
+
+    Both stop with the service, finishing what is in flight.
+    """
     settings = service.settings
     policy = await Policy.open(settings, service.channels)
     service.closers.append(policy.close)
     logging.getLogger("uvicorn.error").addFilter(_is_no_refusal)
+    app = build(settings, service.channels, policy, lambda: service.stopping)
+    await _serve(service, ExternalAuthorization(policy), settings.host, settings.authorization_port)
+    await _serve(service, app, settings.http_host or settings.host, settings.http_port)
+    return ""
+
+
+async def _serve(service: Service, app: ASGIApp, host: str, port: int) -> None:
+    settings = service.settings
     config = uvicorn.Config(
-        build(settings, service.channels, policy),
-        host=settings.http_host or settings.host,
-        port=settings.http_port,
+        app,
+        host=host,
+        port=port,
         log_config=None,
         access_log=False,
-        proxy_headers=False,
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=settings.trusted_proxies,
         lifespan="off",
         server_header=False,
         ws_per_message_deflate=False,
@@ -42,9 +56,8 @@ async def register(_server: grpc.aio.Server, service: Service) -> str:
     while not server.started:
         if serving.done():
             serving.result()
-            raise SystemExit(f"The REST server did not start on port {settings.http_port}.")
+            raise SystemExit(f"There is no server on port {port}.")
         await asyncio.sleep(0.01)
-    return ""
 
 
 def _is_no_refusal(record: logging.LogRecord) -> bool:

@@ -119,13 +119,12 @@ class Mesh:
         self._stop.set()
 
     async def _stop_all(self) -> None:
+        grace_s = self._settings.drain_s + self._settings.stop_grace_s
         stopped: set[str] = set()
         for group in STOP_ORDER:
             names = [name for name in group if name in self._processes and name not in stopped]
             stopped.update(names)
-            await asyncio.gather(
-                *(self._processes[name].stop(self._settings.stop_grace_s) for name in names)
-            )
+            await asyncio.gather(*(self._processes[name].stop(grace_s) for name in names))
 
     def _outcome(self) -> int:
         refused = [
