@@ -63,6 +63,8 @@ class Face:
 
     ``emotions`` maps every label to its calibrated confidence; they sum to 1. ``dimensions`` are
     valence and arousal in [-1, 1], derived from the emotions. ``landmarks`` are ``[478, 3]``.
+    ``luminance`` is the mean grey level of the face in [0, 255], ``interocular`` the distance
+    between the outer corners of the eyes in pixels.
     """
 
     box: tuple[int, int, int, int]
@@ -74,6 +76,8 @@ class Face:
     pose: HeadPose
     gaze: Gaze
     quality: Quality
+    luminance: float
+    interocular: float
 
     @property
     def corners(self) -> Floats:
@@ -211,6 +215,8 @@ class FaceAnalyzer:
             pose=head,
             gaze=pose.gaze(points, self._geometry),
             quality=worth,
+            luminance=float(crop.mean()),
+            interocular=points.interocular,
         )
 
 

@@ -15,6 +15,8 @@ from services.face.image import Pixels
 MODEL = "face_landmarks"
 INPUT = 256
 BATCH = 8
+OUTER_CORNERS = (33, 263)
+"""Landmarks of the outer corners of the eyes."""
 MARGIN = 1.5
 """Side of the square shown to the net, in sides of the detector's box."""
 
@@ -31,6 +33,12 @@ class Landmarks:
     points: Floats
     upright: Floats
     presence: float
+
+    @property
+    def interocular(self) -> float:
+        """Distance between the outer corners of the eyes in the image, in pixels."""
+        right, left = self.points[list(OUTER_CORNERS), :2]
+        return float(np.hypot(*(left - right)))
 
 
 async def locate(

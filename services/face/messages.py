@@ -42,6 +42,8 @@ def face(number: int, found: Face, options: Options) -> face_pb2.Face:
             frontality=round(quality.frontality, 4),
         ),
         warnings=warnings(quality.warnings),
+        luminance=round(found.luminance, 2),
+        interocular_px=round(found.interocular, 2),
     )
     if found.dimensions is not None:
         valence, arousal = found.dimensions

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -127,3 +128,19 @@ def speech_spans(
         )
         spans.append(Span(begin, min(finish, total)))
     return spans
+
+
+def first(spans: Sequence[Span], samples: int) -> list[Span]:
+    """Return the spans, in order, as far as they hold so many samples together."""
+    kept: list[Span] = []
+    for span in spans:
+        if samples <= 0:
+            break
+        kept.append(Span(span.start, min(span.end, span.start + samples)))
+        samples -= span.samples
+    return kept
+
+
+def until(spans: Sequence[Span], end: int) -> list[Span]:
+    """Return what of the spans lies before a sample."""
+    return [Span(span.start, min(span.end, end)) for span in spans if span.start < end]

@@ -15,7 +15,7 @@ from services.common import labels
 from services.common.errors import InvalidAudio
 from services.common.inference import Inference, ModelInfo
 from services.voice import activity, audio, languages, prosody, segmentation
-from services.voice.activity import Span, SpeechDetector, speech_spans
+from services.voice.activity import Span, SpeechDetector, first, speech_spans, until
 from services.voice.audio import Recording
 from services.voice.emotion import EmotionReader
 from services.voice.features import SAMPLE_RATE_HZ, Samples
@@ -130,6 +130,8 @@ class VoiceAnalyzer:
     async def _analyze_track(self, samples: Samples, channel: int, options: Options) -> Finding:
         chances = await self._speech_probabilities(samples)
         speech = speech_spans(chances, samples.size, min_silence_ms=UTTERANCE_GAP_MS)
+        if options.max_speech_ms is not None:
+            speech = first(speech, options.max_speech_ms * SAMPLE_RATE_HZ // 1000)
         if not speech:
             silent = Warning("NO_SPEECH", "No speech found in this channel.")
             return Finding(channel, 0, {}, None, None, None, None, (), (silent,))
@@ -142,6 +144,7 @@ class VoiceAnalyzer:
         if options.prosody:
             count = len(words) if transcript else None
             spoken = speech_spans(chances, samples.size, min_silence_ms=PAUSE_MS)
+            spoken = until(spoken, speech[-1].end)
             measured = await self._on_thread(prosody.measure, samples, spoken, count)
 
         worth, reasons = trust(

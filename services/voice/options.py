@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 from services.common.errors import InvalidRequest
 from services.voice import languages
-from services.voice.audio import ENCODINGS, RATES_HZ, WHOLE, Selection
+from services.voice.audio import ENCODINGS, MAX_MS, MIN_MS, RATES_HZ, WHOLE, Selection
 from services.voice.segmentation import KINDS, SPOKEN_KINDS
 
 WINDOWS_MS = (1000, 60_000)
+SPEECH_MS = (MIN_MS, MAX_MS)
 CHANNEL_MODES = ("mix", "split")
 
 
@@ -18,7 +19,8 @@ class Options:
     """What to compute; what is off costs nothing. Checked when made.
 
     language: a BCP 47 tag, "" to detect it. segment_by: one of segmentation.KINDS. window_ms:
-    length of the pieces for "window". selection: which part of the recording.
+    length of the pieces for "window". selection: which part of the recording. max_speech_ms: how
+    much of the speech of each track is analysed, from its beginning; None for all.
 
     Raises InvalidRequest, naming the field, for anything else.
     """
@@ -30,6 +32,7 @@ class Options:
     segment_by: str = "utterance"
     window_ms: int = 3000
     selection: Selection = WHOLE
+    max_speech_ms: int | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "language", languages.normalise(self.language))
@@ -43,6 +46,8 @@ class Options:
                 suggestion='Leave return_transcript on, or segment by "utterance" or "window".',
             )
         _within("window_ms", self.window_ms, *WINDOWS_MS)
+        if self.max_speech_ms is not None:
+            _within("max_speech_ms", self.max_speech_ms, *SPEECH_MS)
         check_selection(self.selection)
 
 

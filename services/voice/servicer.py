@@ -219,6 +219,7 @@ def _options(asked: voice_pb2.VoiceOptions) -> Options:
         segment_by=asked.segment_by or given.segment_by,
         window_ms=asked.window_ms if asked.HasField("window_ms") else given.window_ms,
         selection=_selection(asked),
+        max_speech_ms=asked.max_speech_ms if asked.HasField("max_speech_ms") else None,
     )
 
 
@@ -243,6 +244,7 @@ def _response(analysis: Analysis, asked: Options) -> voice_pb2.AnalyzeVoiceRespo
     split = asked.selection.channel_mode == "split"
     return voice_pb2.AnalyzeVoiceResponse(
         duration_ms=analysis.duration_ms,
+        speech_ms=first.speech_ms,
         language_detected=first.language,
         transcript=first.transcript.text if first.transcript else None,
         emotions=results.emotions(first.emotions),

@@ -74,6 +74,8 @@ async def test_a_photograph_gets_everything_by_default(stub: Stub, photograph: b
     assert {"AU6", "AU9"} <= set(face.unsupported_action_units)
     assert 0.9 < face.quality.score <= 1
     assert abs(face.pose.yaw) < 20
+    assert 100 < face.luminance < 200
+    assert 40 < face.interocular_px < face.bbox.width
     assert not face.landmarks
     assert not answer.HasField("annotated_image")
     assert {p.model for p in answer.provenance} == {

@@ -121,3 +121,23 @@ async def test_bad_input_is_named_and_the_next_request_works(
     assert error.details["suggestion"]
     answer = await analyze(stub, bytes_of("0880"), return_transcript=False)
     assert answer.emotions.primary.label
+
+
+async def test_only_so_much_speech_is_analysed(stub: Stub) -> None:
+    options = {"return_transcript": False, "segment_by": "utterance"}
+    whole = await analyze(stub, bytes_of("0870"), **options)
+    part = await analyze(stub, bytes_of("0870"), **options, max_speech_ms=1500)
+    assert whole.speech_ms > 4000
+    assert part.speech_ms == 1500
+    assert part.segments[-1].end_ms < whole.segments[-1].end_ms
+    assert sum(s.end_ms - s.start_ms for s in part.segments) == pytest.approx(1500, abs=2)
+    more = await analyze(stub, bytes_of("0870"), **options, max_speech_ms=60_000)
+    assert more.speech_ms == whole.speech_ms
+
+
+async def test_too_little_speech_to_analyse_is_refused(stub: Stub) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await analyze(stub, bytes_of("0870"), max_speech_ms=10)
+    error = errors.from_rpc(raised.value, "voice")
+    assert isinstance(error, errors.InvalidRequest)
+    assert error.details["field"] == "options.max_speech_ms"
