@@ -191,6 +191,12 @@ _BY_GRPC_STATUS: Mapping[grpc.StatusCode, type[AffectMeshError]] = {
 }
 
 
+def known(code: str, message: str, details: Mapping[str, str]) -> AffectMeshError:
+    """The error of a code that was kept; Internal where there is none of that code."""
+    kind = _BY_CODE.get(code)
+    return Internal(**details) if kind is None else kind(message, **details)
+
+
 def to_status(error: AffectMeshError) -> grpc.Status:
     """The gRPC status of an error, with its ErrorInfo among the details."""
     details = {key: _shorten(value, _DETAIL_BYTES) for key, value in error.details.items()}
@@ -222,7 +228,7 @@ def from_rpc(error: grpc.aio.AioRpcError, service: str) -> AffectMeshError:
     for detail in status.details if status else ():
         info = error_details_pb2.ErrorInfo()
         if detail.Unpack(info) and info.domain == DOMAIN and info.reason in _BY_CODE:
-            return _BY_CODE[info.reason](status.message, **info.metadata)
+            return known(info.reason, status.message, info.metadata)
     log.warning("call failed", callee=service, code=error.code().name, details=error.details())
     kind = _BY_GRPC_STATUS.get(error.code(), Unavailable)
     if kind is DeadlineExceeded:

@@ -18,6 +18,7 @@ from services.common.channels import Channels, call
 from services.common.settings import Settings
 from services.gateway import reading, views
 from services.gateway.authentication import SESSION_COOKIE, check_origin, session_token
+from services.gateway.dialects.emovision import EmoVision
 from services.gateway.dialects.wia import BASE_PATHS, Wia
 from services.gateway.endpoint import Answer, Dialect, Endpoint, Exchange, Handler
 from services.gateway.policy import Admission, Policy
@@ -26,19 +27,6 @@ READ_SCOPE = "emotion:read"
 
 _TIMEOUT_S = 10.0
 _NO_STORE = {"cache-control": "no-store"}
-
-
-class EmoVision(Dialect):
-    """The words of EmoVision."""
-
-    def error(self, error: errors.AffectMeshError, request_id: str) -> Mapping[str, Any]:
-        """The error form of the document; 429 has one of its own."""
-        if isinstance(error, errors.RateLimited):
-            return {
-                "error": "Rate limit exceeded",
-                "retry_after": int(error.details.get("retry_after", "1")),
-            }
-        return {"error": error.message, "code": error.code, "details": dict(error.details)}
 
 
 class OAuthErrors(Dialect):

@@ -14,7 +14,7 @@ from services.common import errors, telemetry
 from services.common.channels import Channels, call
 from services.common.settings import SERVICES, Settings
 from services.gateway import accounts
-from services.gateway.dialects import wia
+from services.gateway.dialects import emovision, wia
 from services.gateway.endpoint import refusal
 from services.gateway.policy import Policy
 from services.gateway.streaming import routes as streaming
@@ -37,6 +37,7 @@ def build(
             Route("/readyz", readiness),
             *analyses,
             *accounts.routes(settings, channels, policy),
+            *emovision.routes(settings, channels, policy),
             *streaming.routes(channels, policy),
         ],
         exception_handlers={404: _no_route, 405: _no_route},
@@ -106,6 +107,7 @@ async def _no_route(request: Request, error: Exception) -> Response:
     else:
         refused = errors.NotFound(
             f"There is nothing at {request.url.path}.",
-            suggestion="Check the path; the WIA API is under /v1 and /emotion-ai/v1.",
+            suggestion="Check the path; WIA is under /v1 and /emotion-ai/v1, EmoVision under /api/v1.",
         )
-    return refusal(wia.Wia(), refused, request_id, headers)
+    words = emovision.EmoVision() if request.url.path.startswith("/api/") else wia.Wia()
+    return refusal(words, refused, request_id, headers)

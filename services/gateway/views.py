@@ -46,7 +46,8 @@ def time_text(moment: Timestamp) -> str:
     return moment.ToJsonString()
 
 
-def _optional_time(message: Any, name: str) -> str | None:
+def optional_time(message: Any, name: str) -> str | None:
+    """A time where it is set, otherwise None."""
     return time_text(getattr(message, name)) if message.HasField(name) else None
 
 
@@ -74,9 +75,9 @@ def key(key: pb.ApiKey) -> dict[str, Any]:
         "scopes": list(key.scopes),
         "test_mode": key.test_mode,
         "created_at": time_text(key.create_time),
-        "last_used_at": _optional_time(key, "last_used_time"),
-        "expires_at": _optional_time(key, "expire_time"),
-        "revoked_at": _optional_time(key, "revoke_time"),
+        "last_used_at": optional_time(key, "last_used_time"),
+        "expires_at": optional_time(key, "expire_time"),
+        "revoked_at": optional_time(key, "revoke_time"),
     }
 
 
@@ -88,7 +89,7 @@ def client(client: pb.OAuthClient) -> dict[str, Any]:
         "name": client.name,
         "scopes": list(client.scopes),
         "created_at": time_text(client.create_time),
-        "revoked_at": _optional_time(client, "revoke_time"),
+        "revoked_at": optional_time(client, "revoke_time"),
     }
 
 

@@ -17,7 +17,7 @@ __all__ = ["RENDERERS", "File", "Renderer"]
 
 Renderer = Callable[[pb.Job, Message], Iterable[File]]
 
-RENDERERS: Mapping["pb.Dialect", Renderer] = {
+RENDERERS: Mapping["pb.Dialect.ValueType", Renderer] = {
     pb.DIALECT_EMOVISION: emovision.render,
 }
 """Of each dialect that has forms of its own."""

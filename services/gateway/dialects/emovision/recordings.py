@@ -1,0 +1,169 @@
+"""The recordings of an organisation: EmoVision's view of jobs and their files."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+import grpc
+import orjson
+import structlog
+from starlette.types import Receive
+
+from affectmesh.v1 import jobs_pb2 as pb
+from affectmesh.v1 import jobs_pb2_grpc
+from services.common import errors
+from services.common.channels import Channels, call, metadata
+from services.gateway.dialects.emovision import views
+from services.jobs.representations import emovision
+
+log = structlog.get_logger()
+
+_TIMEOUT_S = 10.0
+_READ_TIMEOUT_S = 600.0
+_PAUSE_S = 0.5
+
+
+class Recordings:
+    """Calls of the job service on behalf of the current caller."""
+
+    def __init__(self, channels: Channels) -> None:
+        self._jobs = channels.stub("jobs", jobs_pb2_grpc.JobServiceStub)
+
+    async def create(self, job: pb.Job, idempotency_key: str) -> pb.Job:
+        """Queues a recording's job; the same key gives the same job."""
+        request = pb.CreateJobRequest(job=job, idempotency_key=idempotency_key)
+        made: pb.Job = await call("jobs", self._jobs.CreateJob, request, _TIMEOUT_S)
+        return made
+
+    async def get(self, recording_id: str) -> pb.Job:
+        """The job of a recording. Raises NotFound, for those of others too."""
+        request = pb.GetJobRequest(job_id=emovision.job_id(recording_id))
+        try:
+            job: pb.Job = await call("jobs", self._jobs.GetJob, request, _TIMEOUT_S)
+        except (errors.NotFound, errors.InvalidRequest):
+            raise _missing(recording_id) from None
+        if job.dialect != pb.DIALECT_EMOVISION:
+            raise _missing(recording_id)
+        return job
+
+    async def page(self, number: int, size: int, status: str) -> pb.ListJobsResponse:
+        """A page of recordings, newest first; `status` is a word of the document."""
+        states = () if status == "all" else views.STATUSES[status]
+        found: pb.ListJobsResponse = await call(
+            "jobs",
+            self._jobs.ListJobs,
+            pb.ListJobsRequest(
+                dialect=pb.DIALECT_EMOVISION,
+                states=states,
+                page_size=size,
+                skip=(number - 1) * size,
+            ),
+            _TIMEOUT_S,
+        )
+        return found
+
+    async def delete(self, recording_id: str) -> pb.DeletionReceipt:
+        """Deletes a recording with all that was made of it. Raises NotFound."""
+        job = await self.get(recording_id)
+        request = pb.DeleteJobRequest(job_id=job.job_id)
+        try:
+            receipt: pb.DeletionReceipt = await call(
+                "jobs", self._jobs.DeleteJob, request, _TIMEOUT_S
+            )
+        except errors.NotFound:
+            raise _missing(recording_id) from None
+        return receipt
+
+    async def discard(self, media_id: str) -> None:
+        """Deletes an upload of which nothing became; what cannot be deleted now expires."""
+        request = pb.DeleteMediaRequest(media_id=media_id)
+        try:
+            await call("jobs", self._jobs.DeleteMedia, request, _TIMEOUT_S)
+        except errors.AffectMeshError as error:
+            log.warning("upload left to expire", media=media_id, problem=error.message)
+
+    async def summary(self, job: pb.Job) -> Mapping[str, Any]:
+        """What the document shows of an analysis; its fields are empty where there is none."""
+        return await self._read(job, emovision.SUMMARY)
+
+    async def detail(self, job: pb.Job) -> Mapping[str, Any]:
+        """All that is known of an analysis; only the document's fields where there is none."""
+        return await self._read(job, emovision.DETAIL)
+
+    async def file(self, job: pb.Job, name: str) -> AsyncIterator[bytes]:
+        """The bytes of a file made of a recording. Raises NotFound before the first."""
+        for made in job.representations:
+            if made.file_name == name:
+                request = pb.DownloadMediaRequest(media_id=made.media_id)
+                break
+        else:
+            raise errors.NotFound(
+                "The recording has no such file.", suggestion="Analyse it again for its exports."
+            )
+        stream = self._jobs.DownloadMedia(request, timeout=_READ_TIMEOUT_S, metadata=metadata())
+        try:
+            async for answer in stream:
+                if answer.WhichOneof("message") == "chunk":
+                    yield answer.chunk
+        except grpc.aio.AioRpcError as error:
+            raise errors.from_rpc(error, "jobs") from error
+        finally:
+            stream.cancel()
+
+    async def ended(self, job: pb.Job, wait_s: float, receive: Receive) -> pb.Job:
+        """The job once it has ended; as it stands when time is up or the client leaves."""
+        if wait_s <= 0:
+            return job
+        watching = asyncio.create_task(self._watch(job, wait_s))
+        leaving = asyncio.create_task(_disconnected(receive))
+        try:
+            await asyncio.wait({watching, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            return watching.result() if watching.done() else job
+        finally:
+            for task in (watching, leaving):
+                task.cancel()
+            await asyncio.gather(watching, leaving, return_exceptions=True)
+
+    async def _watch(self, job: pb.Job, wait_s: float) -> pb.Job:
+        """Outlives a job service that is started again meanwhile."""
+        until = time.monotonic() + wait_s
+        while not _is_over(job) and (left := until - time.monotonic()) > 0:
+            request = pb.WatchJobRequest(job_id=job.job_id)
+            stream = self._jobs.WatchJob(request, timeout=left, metadata=metadata())
+            try:
+                async for job in stream:
+                    if _is_over(job):
+                        break
+            except grpc.aio.AioRpcError as error:
+                failure = errors.from_rpc(error, "jobs")
+                if not failure.retriable:
+                    raise failure from error
+                await asyncio.sleep(min(_PAUSE_S, max(0.0, until - time.monotonic())))
+            finally:
+                stream.cancel()
+        return job
+
+    async def _read(self, job: pb.Job, name: str) -> Mapping[str, Any]:
+        if job.state != pb.JOB_STATE_DONE:
+            return views.UNKNOWN
+        async with contextlib.aclosing(self.file(job, name)) as pieces:  # type: ignore[type-var]
+            found = orjson.loads(b"".join([piece async for piece in pieces]))
+        return dict(found)
+
+
+def _is_over(job: pb.Job) -> bool:
+    return views.status(job) != "processing"
+
+
+def _missing(recording_id: str) -> errors.NotFound:
+    return errors.NotFound(
+        f"There is no recording {recording_id[:64]}.",
+        suggestion="Check its id; a deleted or expired recording is gone for good.",
+    )
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

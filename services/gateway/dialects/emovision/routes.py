@@ -1,0 +1,103 @@
+"""EmoVision's endpoints, but those of keys and usage, which are among the accounts."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+from starlette.routing import Route
+
+from affectmesh.v1 import jobs_pb2 as pb
+from services.common import errors
+from services.common.channels import Channels
+from services.common.settings import Settings
+from services.gateway.dialects.emovision import reading, views
+from services.gateway.dialects.emovision.access import Access
+from services.gateway.dialects.emovision.analysis import Analysis
+from services.gateway.dialects.emovision.recordings import Recordings
+from services.gateway.dialects.emovision.webhooks import Webhooks
+from services.gateway.dialects.emovision.words import EmoVision, VideoWords
+from services.gateway.endpoint import Answer, Endpoint, Exchange, Handler
+from services.gateway.policy import Policy
+from services.jobs.representations import emovision
+
+_MEDIA_TYPES = {
+    "json": "application/json",
+    "csv": "text/csv; charset=utf-8",
+    "emotionml": "application/emotionml+xml",
+}
+
+
+def routes(settings: Settings, channels: Channels, policy: Policy) -> Iterator[Route]:
+    """Every route of the dialect."""
+    access, recordings = Access(policy), Recordings(channels)
+    analysis = Analysis(settings, channels, access, recordings)
+    path = "/api/v1/analyze"
+    yield Route(path, Endpoint(path, VideoWords(), analysis), methods=["POST"])
+    for path, method, handler in (
+        *_Kept(access, recordings).routes(),
+        *Webhooks(channels, access).routes(),
+    ):
+        yield Route(path, Endpoint(path, EmoVision(), handler), methods=[method])
+
+
+class _Kept:
+    """The handlers of recordings that are kept."""
+
+    def __init__(self, access: Access, recordings: Recordings) -> None:
+        self._access = access
+        self._recordings = recordings
+
+    def routes(self) -> Iterator[tuple[str, str, Handler]]:
+        """Path, method and handler of each."""
+        one = "/api/v1/recordings/{recording_id}"
+        yield "/api/v1/recordings", "GET", self._list
+        yield one, "GET", self._get
+        yield one, "DELETE", self._delete
+        yield f"{one}/export", "GET", self._export
+
+    async def _list(self, exchange: Exchange) -> Answer:
+        await self._access.read(exchange)
+        parameters = exchange.connection.query_params
+        number, size = reading.page(parameters)
+        found = await self._recordings.page(number, size, reading.status(parameters))
+        summaries = await asyncio.gather(*map(self._recordings.summary, found.jobs))
+        return Answer(
+            {
+                "recordings": list(map(views.entry, found.jobs, summaries)),
+                "page": number,
+                "per_page": size,
+                "total": found.total_size,
+                "total_pages": -(-found.total_size // size),
+            }
+        )
+
+    async def _get(self, exchange: Exchange) -> Answer:
+        await self._access.read(exchange)
+        job = await self._recordings.get(_recording_id(exchange))
+        return Answer(views.recording(job, await self._recordings.detail(job)))
+
+    async def _delete(self, exchange: Exchange) -> Answer:
+        await self._access.change(exchange)
+        recording_id = _recording_id(exchange)
+        receipt = await self._recordings.delete(recording_id)
+        return Answer(views.receipt(recording_id, receipt))
+
+    async def _export(self, exchange: Exchange) -> Answer:
+        await self._access.read(exchange)
+        form = reading.export_format(exchange.connection.query_params)
+        recording_id = _recording_id(exchange)
+        job = await self._recordings.get(recording_id)
+        if job.state != pb.JOB_STATE_DONE:
+            raise errors.Conflict(
+                f"The recording is {views.status(job)}; there is no analysis to export.",
+                status=views.status(job),
+                suggestion="Wait until its status is completed.",
+            )
+        content = self._recordings.file(job, emovision.EXPORTS[form])
+        name = {"content-disposition": f'attachment; filename="{recording_id}.{form}"'}
+        return Answer(content, 200, name, _MEDIA_TYPES[form])
+
+
+def _recording_id(exchange: Exchange) -> str:
+    return str(exchange.scope["path_params"]["recording_id"])
