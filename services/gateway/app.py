@@ -107,7 +107,7 @@ async def _no_route(request: Request, error: Exception) -> Response:
     else:
         refused = errors.NotFound(
             f"There is nothing at {request.url.path}.",
-            suggestion="Check the path; WIA is under /v1 and /emotion-ai/v1, EmoVision under /api/v1.",
+            suggestion="Check the path; WIA is under /v1 and /emotion-ai/v1, EmoVision under /api.",
         )
     words = emovision.EmoVision() if request.url.path.startswith("/api/") else wia.Wia()
     return refusal(words, refused, request_id, headers)
