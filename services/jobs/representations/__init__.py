@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from google.protobuf.message import Message
 
 from affectmesh.v1 import jobs_pb2 as pb
-from services.jobs.representations import emovision
+from services.jobs.representations import affectiva, deepaffects, emovision, phonexia
 from services.jobs.representations.file import File
 
 __all__ = ["RENDERERS", "File", "Renderer"]
@@ -19,5 +19,8 @@ Renderer = Callable[[pb.Job, Message], Iterable[File]]
 
 RENDERERS: Mapping["pb.Dialect.ValueType", Renderer] = {
     pb.DIALECT_EMOVISION: emovision.render,
+    pb.DIALECT_DEEPAFFECTS: deepaffects.render,
+    pb.DIALECT_AFFECTIVA: affectiva.render,
+    pb.DIALECT_PHONEXIA: phonexia.render,
 }
 """Of each dialect that has forms of its own."""
