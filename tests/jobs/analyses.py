@@ -120,7 +120,7 @@ def bare() -> fusion_pb2.RecordingAnalysis:
     )
 
 
-def job(file_name: str = "interview.mp4") -> jobs_pb2.Job:
+def job() -> jobs_pb2.Job:
     """The job of a recording, as its worker holds it."""
     made = jobs_pb2.Job(
         job_id="job_a1b2c3d4e5f60718",
@@ -128,6 +128,5 @@ def job(file_name: str = "interview.mp4") -> jobs_pb2.Job:
         kind=jobs_pb2.JOB_KIND_RECORDING_BASIC,
         state=jobs_pb2.JOB_STATE_WORKING,
     )
-    made.options["file_name"] = file_name
     made.update_time.FromJsonString("2026-01-15T10:30:00Z")
     return made

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from affectmesh.v1 import voice_pb2
+from affectmesh.v1 import jobs_pb2, voice_pb2
 from services.common.labels import LABELS
 from services.jobs.representations import emovision
 from tests.contract.shapes import differences
@@ -93,3 +93,46 @@ def test_ids_of_recordings_and_jobs_stand_for_each_other() -> None:
     assert emovision.recording_id("job_a1b2c3d4e5f60718") == "rec_a1b2c3d4e5f60718"
     assert emovision.job_id("rec_a1b2c3d4e5f60718") == "job_a1b2c3d4e5f60718"
     assert emovision.job_id("job_a1b2c3d4e5f60718") == ""
+
+
+def test_a_completed_analysis_is_announced_as_the_document_shows() -> None:
+    ended = job()
+    ended.state = jobs_pb2.JOB_STATE_DONE
+    ended.charged_usd = "1.31"
+    assert emovision.announcement(ended, whole()) == (
+        "analysis.completed",
+        {
+            "recording_id": "rec_a1b2c3d4e5f60718",
+            "overall_honesty_score": 78.5,
+            "status": "completed",
+            "cost_usd": 1.31,
+        },
+    )
+
+
+def test_whole_numbers_of_an_announcement_have_no_point() -> None:
+    ended, analysis = job(), whole()
+    ended.state = jobs_pb2.JOB_STATE_DONE
+    ended.charged_usd = "2.00"
+    analysis.honesty.score = 80.0
+    body = json.dumps(emovision.announcement(ended, analysis)[1])
+    assert '"overall_honesty_score": 80,' in body
+    assert '"cost_usd": 2}' in body
+    analysis.ClearField("honesty")
+    assert emovision.announcement(ended, analysis)[1]["overall_honesty_score"] is None
+
+
+def test_a_failed_or_cancelled_analysis_is_announced_with_its_code() -> None:
+    ended = job()
+    ended.state = jobs_pb2.JOB_STATE_ERROR
+    ended.error.code, ended.error.message = "INVALID_VIDEO", "It is broken."
+    name, told = emovision.announcement(ended, None)
+    assert name == "analysis.failed"
+    assert (told["status"], told["code"], told["error"]) == (
+        "failed",
+        "INVALID_VIDEO",
+        "It is broken.",
+    )
+    ended.state = jobs_pb2.JOB_STATE_CANCELLED
+    ended.ClearField("error")
+    assert emovision.announcement(ended, None)[1]["code"] == "CANCELLED"

@@ -23,11 +23,11 @@ _BASIC = frozenset({"anger", "disgust", "fear", "happiness", "sadness", "surpris
 _PAD_NAMES = {"valence": "pleasure", "arousal": "arousal", "dominance": "dominance"}
 
 
-def of_recording(analysis: fusion_pb2.RecordingAnalysis, file_name: str) -> bytes:
+def of_recording(analysis: fusion_pb2.RecordingAnalysis, name: str) -> bytes:
     """One emotion for the whole recording, then one for each moment in which any was measured.
 
-    Times are ms from the start of the recording, which each emotion names by its file name with a
-    media fragment (W3C Media Fragments URI 1.0) of seconds.
+    Times are ms from the start of the recording, which each emotion refers to by name with a media
+    fragment (W3C Media Fragments URI 1.0) of seconds.
     """
     root = ET.Element(
         "emotionml",
@@ -43,7 +43,7 @@ def of_recording(analysis: fusion_pb2.RecordingAnalysis, file_name: str) -> byte
         item = ET.SubElement(vocabulary, "item", {"name": label})
         if label in _BASIC:
             ET.SubElement(item, "info").text = BIG6
-    uri = quote(file_name)
+    uri = quote(name)
     modalities = {name for moment in analysis.timeline for name in moment.modalities}
     whole = _emotion(root, "recording", uri, 0, analysis.duration_ms, sorted(modalities))
     _describe(root, whole, analysis.emotion_breakdown, types_pb2.Dimensions(), uri)

@@ -86,14 +86,32 @@ def render(job: pb.Job, message: Message) -> Iterator[File]:
         return
     yield File("application/json", SUMMARY, orjson.dumps(summary(message)))
     yield File("application/json", DETAIL, orjson.dumps(detail(message)))
-    exported = wia_format.of_recording(
-        message, recording_id(job.job_id), job.update_time.ToJsonString()
-    )
+    name = recording_id(job.job_id)
+    exported = wia_format.of_recording(message, name, job.update_time.ToJsonString())
     yield File("application/json", EXPORTS["json"], orjson.dumps(exported))
     yield File("text/csv", EXPORTS["csv"], table.of_recording(message))
-    name = job.options.fields["file_name"].string_value or recording_id(job.job_id)
     marked = emotionml.of_recording(message, name)
     yield File("application/emotionml+xml", EXPORTS["emotionml"], marked)
+
+
+def announcement(job: pb.Job, result: Message | None) -> tuple[str, dict[str, Any]]:
+    """The event that tells of a job's end, and its `data`.
+
+    Whole numbers are written without a point, so that the body survives JSON.parse and
+    JSON.stringify, over which the document's sample computes the signature.
+    """
+    told: dict[str, Any] = {"recording_id": recording_id(job.job_id)}
+    if job.state == pb.JOB_STATE_DONE and isinstance(result, fusion_pb2.RecordingAnalysis):
+        score = summary(result)["overall_honesty_score"]
+        told["overall_honesty_score"] = None if score is None else _whole(score)
+        told["status"] = "completed"
+        told["cost_usd"] = _whole(float(job.charged_usd or 0))
+        return "analysis.completed", told
+    told["status"] = "failed"
+    told["code"] = job.error.code or "CANCELLED"
+    told["error"] = job.error.message or "The analysis was cancelled."
+    told["cost_usd"] = 0
+    return "analysis.failed", told
 
 
 def summary(analysis: fusion_pb2.RecordingAnalysis) -> dict[str, Any]:
@@ -125,6 +143,10 @@ def detail(analysis: fusion_pb2.RecordingAnalysis) -> dict[str, Any]:
         "models": parts.models(analysis),
         "processing_time_ms": analysis.processing_time_ms,
     }
+
+
+def _whole(value: float) -> int | float:
+    return int(value) if value.is_integer() else value
 
 
 def _breakdown(shares: Mapping[str, float]) -> dict[str, float]:

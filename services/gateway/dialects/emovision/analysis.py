@@ -127,7 +127,6 @@ def _job(video: pb.Media, fields: Mapping[str, str]) -> pb.Job:
                 suggestion=f"Send video, and of {', '.join(_FIELDS)} what you need.",
             )
     options = Struct()
-    options.update({"file_name": video.file_name})
     if language := fields.get("language", ""):
         options.update({"language": language})
     return pb.Job(

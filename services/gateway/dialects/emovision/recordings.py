@@ -76,6 +76,15 @@ class Recordings:
             raise _missing(recording_id) from None
         return receipt
 
+    async def video(self, job: pb.Job) -> pb.Media | None:
+        """The description of what was uploaded; None where it is gone."""
+        request = pb.GetMediaRequest(media_id=job.input.media_id)
+        try:
+            media: pb.Media = await call("jobs", self._jobs.GetMedia, request, _TIMEOUT_S)
+        except errors.NotFound:
+            return None
+        return media
+
     async def discard(self, media_id: str) -> None:
         """Deletes an upload of which nothing became; what cannot be deleted now expires."""
         request = pb.DeleteMediaRequest(media_id=media_id)

@@ -75,7 +75,10 @@ class _Kept:
     async def _get(self, exchange: Exchange) -> Answer:
         await self._access.read(exchange)
         job = await self._recordings.get(_recording_id(exchange))
-        return Answer(views.recording(job, await self._recordings.detail(job)))
+        detail, video = await asyncio.gather(
+            self._recordings.detail(job), self._recordings.video(job)
+        )
+        return Answer(views.recording(job, detail, video))
 
     async def _delete(self, exchange: Exchange) -> Answer:
         await self._access.change(exchange)

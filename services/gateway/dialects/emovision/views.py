@@ -52,9 +52,23 @@ def entry(job: pb.Job, summary: Mapping[str, Any]) -> dict[str, Any]:
     return {**analysis(job, summary), **_facts(job)}
 
 
-def recording(job: pb.Job, detail: Mapping[str, Any]) -> dict[str, Any]:
-    """A recording with all that is known of it."""
-    return {**analysis(job, detail), **_facts(job), "exports": _exports(job)}
+def recording(job: pb.Job, detail: Mapping[str, Any], video: pb.Media | None) -> dict[str, Any]:
+    """A recording with all that is known of it; `video` is None where it is gone."""
+    return {
+        **analysis(job, detail),
+        **_facts(job),
+        "video": _video(video) if video else None,
+        "exports": _exports(job),
+    }
+
+
+def _video(video: pb.Media) -> dict[str, Any]:
+    return {
+        "file_name": video.file_name,
+        "content_type": video.content_type,
+        "size_bytes": video.size_bytes,
+        "sha256": video.sha256,
+    }
 
 
 def failure(job: pb.Job) -> errors.AffectMeshError:
@@ -69,7 +83,6 @@ def failure(job: pb.Job) -> errors.AffectMeshError:
 def _facts(job: pb.Job) -> dict[str, Any]:
     failed = job.HasField("error")
     return {
-        "file_name": job.options.fields["file_name"].string_value or None,
         "metadata": plain(job.metadata),
         "created_at": time_text(job.create_time),
         "completed_at": optional_time(job, "end_time"),
