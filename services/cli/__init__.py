@@ -7,6 +7,7 @@ import sys
 import click
 
 from services.cli import development, reference
+from services.common import errors
 from services.common.server import read_settings
 from services.common.settings import SERVICES
 
@@ -69,6 +70,26 @@ def status() -> None:
     for service, serves in zip(SERVICES, answers, strict=True):
         click.echo(f"{service:10} {'serving' if serves else 'not serving'}")
     sys.exit(0 if all(answers) else 1)
+
+
+@main.command()
+def migrate() -> None:
+    """Bring the records to the newest schema: before new services start on a shared database."""
+    from services.billing.tables import MIGRATIONS as BILLING
+    from services.common.database import Database
+    from services.jobs.tables import MIGRATIONS as JOBS
+
+    url = read_settings().database
+
+    async def bring() -> None:
+        for migrations in (BILLING, JOBS):
+            database = await Database.open(url, migrations)
+            await database.close()
+
+    try:
+        asyncio.run(bring())
+    except errors.Unavailable as error:
+        raise click.ClickException(error.message) from None
 
 
 @main.command()
