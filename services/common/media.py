@@ -24,7 +24,6 @@ from services.common.settings import Settings
 
 MAX_REDIRECTS = 5
 _CHUNK_BYTES = 64 * 1024
-_WRITTEN_AT_ONCE = 1024 * 1024
 
 
 _GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")
@@ -221,17 +220,13 @@ async def spool(
 
     Raises PayloadTooLarge, and what the pieces raise.
     """
-    size, waiting = 0, bytearray()
+    size = 0
     with tempfile.TemporaryFile(prefix="affectmesh-") as file:
         async for piece in pieces:
             size += len(piece)
             if size > limit_bytes:
                 raise _too_large(kind, limit_bytes)
-            waiting += piece
-            if len(waiting) >= _WRITTEN_AT_ONCE:
-                await asyncio.to_thread(file.write, waiting)
-                waiting = bytearray()
-        await asyncio.to_thread(file.write, waiting)
+            await asyncio.to_thread(file.write, piece)
         file.seek(0)
         yield file
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Protocol
+from typing import IO, TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
 
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 MAX_ANALYSED = 5000
 MAX_IMAGES = 500
 DEFAULT_FRAME_RATE = 25.0
+DECODER_THREADS = 2
+"""Each keeps frames of its own in memory."""
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -140,6 +144,7 @@ class EncodedVideo:
         self._file = file
         self._span = span
         self._most = most
+        self._damaged = False
         self.frame_count = 0
         self.duration_ms = 0
         self.warnings: list[tuple[str, str]] = []
@@ -181,12 +186,7 @@ class EncodedVideo:
             yield from self._decode(container, stream)
 
     def _check(self, container: InputContainer, stream: VideoStream) -> None:
-        if stream.width * stream.height > MAX_PIXELS:
-            raise InvalidVideo(
-                f"The video is {stream.width} x {stream.height} pixels.",
-                reason=f"More than {MAX_PIXELS // 1_000_000} megapixels",
-                suggestion=f"Send at most {MAX_PIXELS // 1_000_000} megapixels.",
-            )
+        _refuse_size(stream.width, stream.height)
         total_ms = _declared_ms(container, stream)
         if total_ms is None:
             return
@@ -207,23 +207,14 @@ class EncodedVideo:
         import av
 
         stream.thread_type = "AUTO"
+        stream.codec_context.thread_count = DECODER_THREADS
         origin_ms = float((stream.start_time or 0) * (stream.time_base or 0)) * 1000
         interval_ms = 1000 / float(stream.average_rate or DEFAULT_FRAME_RATE)
         if self._span.start_ms and container.duration is not None:
             with suppress(av.FFmpegError):  # without an index the frames before are decoded too
                 container.seek(round((origin_ms + self._span.start_ms) * 1000))
         time_ms, analysed = -interval_ms, 0
-        frames = container.decode(stream)
-        while True:
-            try:
-                frame = next(frames, None)
-            except av.FFmpegError:
-                self.warnings.append(
-                    ("VIDEO_DAMAGED", "The video is damaged; what could be read was analysed.")
-                )
-                frame = None
-            if frame is None:
-                break
+        for frame in self._frames(container, stream):
             given = None if frame.time is None else frame.time * 1000 - origin_ms
             time_ms = time_ms + interval_ms if given is None else max(given, time_ms)
             if round(time_ms) < self._span.start_ms:
@@ -236,10 +227,30 @@ class EncodedVideo:
                 if self._most is not None and analysed > self._most:
                     raise _too_many_frames(self._most)
                 yield Sample(max(round(time_ms), 0), _upright(frame))
+        if self._damaged:
+            self.warnings.append(
+                ("VIDEO_DAMAGED", "The video is damaged; what could be read was analysed.")
+            )
         if not self.frame_count:
             raise _no_frames()
         if not self.duration_ms:
             self.duration_ms = round(time_ms + interval_ms) - self._span.start_ms
+
+    def _frames(self, container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
+        """Every frame that can be decoded, those behind damage too."""
+        packets = container.demux(stream)
+        while (packet := self._attempt(lambda: next(packets, None))) is not None:
+            yield from self._attempt(packet.decode) or ()
+
+    def _attempt(self, read: Callable[[], T]) -> T | None:
+        """What is read, None where it is damaged."""
+        import av
+
+        try:
+            return read()
+        except av.FFmpegError:
+            self._damaged = True
+            return None
 
 
 def _declared_ms(container: InputContainer, stream: VideoStream) -> int | None:
@@ -250,8 +261,18 @@ def _declared_ms(container: InputContainer, stream: VideoStream) -> int | None:
     return None
 
 
+def _refuse_size(width: int, height: int) -> None:
+    if width * height > MAX_PIXELS:
+        raise InvalidVideo(
+            f"The video is {width} x {height} pixels.",
+            reason=f"More than {MAX_PIXELS // 1_000_000} megapixels",
+            suggestion=f"Send at most {MAX_PIXELS // 1_000_000} megapixels.",
+        )
+
+
 def _upright(frame: VideoFrame) -> Pixels:
-    """RGB pixels, turned as the container's display matrix says."""
+    """RGB pixels, turned as the container's display matrix says; frames may grow in mid-stream."""
+    _refuse_size(frame.width, frame.height)
     pixels = frame.to_ndarray(format="rgb24")
     return np.ascontiguousarray(np.rot90(pixels, round(frame.rotation / 90) % 4))
 

@@ -1,10 +1,9 @@
-"""The faces of a recording: asked for in parts, put together, and the main speaker among them."""
+"""The faces of a recording as people, and the main speaker among them."""
 
 from bisect import bisect_right
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 
 import numpy as np
 
@@ -12,15 +11,8 @@ from affectmesh.v1 import face_pb2
 from services.fusion.modalities import opinion_of
 from services.fusion.observations import Saying, Sighting
 
-MOST_PICTURES = 4000
-"""In one part; the face service analyses at most 5000 pictures a request."""
-PARTS = 10
-SHORTEST_PART_MS = 20_000
-"""A recording is asked for in PARTS parts, or fewer where they would be shorter than this."""
 OVERLAP = 0.3
 """Intersection over union from which two boxes at different times are the same person's."""
-_NO_FACE = "NO_FACE"
-"""Of a part; the whole says so itself."""
 _MOUTH = "AU26"
 _LIDS = "AU45"
 _LEAST_MOUTH = 0.1
@@ -34,44 +26,22 @@ class Person:
     seen: list[tuple[int, face_pb2.Face]] = field(default_factory=list)
 
 
-def parts(duration_ms: int, pictures_hz: float) -> list[tuple[int, int]]:
-    """Start and end in ms, exclusive, of the equal parts that cover the pictures of a recording."""
-    least = -(-duration_ms * pictures_hz // (MOST_PICTURES * 1000))
-    count = int(max(1, least, min(PARTS, duration_ms // SHORTEST_PART_MS)))
-    edges = [duration_ms * part // count for part in range(count + 1)]
-    return list(pairwise(edges))
-
-
-def join(
-    answers: Sequence[face_pb2.AnalyzeFaceVideoResponse], duration_ms: int
-) -> tuple[face_pb2.AnalyzeFaceVideoResponse, list[Person]]:
-    """One answer for all parts, in which face_id numbers people, and the people.
+def people(face: face_pb2.AnalyzeFaceVideoResponse) -> list[Person]:
+    """The people whose faces were followed; face_id then numbers them, and the summary counts them.
 
     A track continues a person who is not seen at the same time and whose last box overlaps its
-    first by OVERLAP; so people keep their number from part to part and after looking away.
+    first by OVERLAP; so people keep their number after looking away.
     """
-    joined = face_pb2.AnalyzeFaceVideoResponse(duration_ms=duration_ms)
-    tracks: dict[tuple[int, int], list[tuple[int, face_pb2.Face]]] = defaultdict(list)
-    for part, answer in enumerate(answers):
-        joined.frame_count += answer.frame_count
-        joined.analyzed_frames += answer.analyzed_frames
-        joined.processing_time_ms += answer.processing_time_ms
-        joined.summary.emotion_transitions += answer.summary.emotion_transitions
-        joined.warnings.extend(
-            w for w in answer.warnings if w.code != _NO_FACE and w not in joined.warnings
-        )
-        joined.provenance.extend(p for p in answer.provenance if p not in joined.provenance)
-        for frame in answer.timeline:
-            kept = joined.timeline.add()
-            kept.CopyFrom(frame)
-            for face in kept.faces:
-                tracks[part, face.face_id].append((kept.timestamp_ms, face))
-    people = _people(list(tracks.values()))
-    for person in people:
-        for _, face in person.seen:
-            face.face_id = person.number
-    _summarise(joined, people)
-    return joined, people
+    tracks: dict[int, list[tuple[int, face_pb2.Face]]] = defaultdict(list)
+    for frame in face.timeline:
+        for one in frame.faces:
+            tracks[one.face_id].append((frame.timestamp_ms, one))
+    found = _people(list(tracks.values()))
+    for person in found:
+        for _, one in person.seen:
+            one.face_id = person.number
+    face.summary.face_count = len(found)
+    return found
 
 
 def main_speaker(
@@ -144,22 +114,6 @@ def _overlap(one: face_pb2.Face, other: face_pb2.Face) -> float:
     height = min(a.y + a.height, b.y + b.height) - max(a.y, b.y)
     shared = max(0, width) * max(0, height)
     return shared / max(1, a.width * a.height + b.width * b.height - shared)
-
-
-def _summarise(joined: face_pb2.AnalyzeFaceVideoResponse, people: Sequence[Person]) -> None:
-    joined.summary.face_count = len(people)
-    faces = [face for person in people for _, face in person.seen]
-    if not faces:
-        return
-    totals: Counter[str] = Counter()
-    for face in faces:
-        totals.update({one.label: one.confidence for one in face.emotions.all})
-    if totals:
-        joined.summary.dominant_emotion = totals.most_common(1)[0][0]
-    for name in ("valence", "arousal"):
-        given = [getattr(f.dimensions, name) for f in faces if f.dimensions.HasField(name)]
-        if given:
-            setattr(joined.summary, f"average_{name}", round(float(np.mean(given)), 4))
 
 
 def _intensity(face: face_pb2.Face, unit: str) -> float | None:

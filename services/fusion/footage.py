@@ -1,10 +1,11 @@
-"""A recording's length, frame rate and sound, from its bytes."""
+"""A recording's length, frame rate and sound, from its file."""
 
 from __future__ import annotations
 
 import io
+import tempfile
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -17,9 +18,9 @@ if TYPE_CHECKING:
     from av.packet import Packet
     from av.video.stream import VideoStream
 
-MAX_BYTES = 240 * 1024 * 1024
-"""Largest recording, so that it fits a message of the mesh."""
-MAX_MS = 60 * 60 * 1000
+MAX_BYTES = 4 * 1024 * 1024 * 1024
+MAX_MS = 4 * 60 * 60 * 1000
+"""Longest recording; the voice service takes no more."""
 MAX_SOUND_BYTES = 60 * 1024 * 1024
 """Of the sound handed to the voice service, which takes no more than 64 MiB."""
 SOUND_HZ = 16_000
@@ -51,8 +52,8 @@ class Footage:
     damaged: bool
 
 
-def read(data: bytes) -> Footage:
-    """Reads every packet once and decodes the sound piece by piece; pictures are not decoded.
+def read(file: IO[bytes]) -> Footage:
+    """Reads every packet of a file once and decodes the sound piece by piece, but no picture.
 
     The length is that of what is there, whatever the header says. Raises UnsupportedMedia for what
     is no video of a kind read here, InvalidVideo for one without pictures or that cannot be read,
@@ -60,14 +61,15 @@ def read(data: bytes) -> Footage:
     """
     import av
 
-    kind = video_format(data[:16])
+    kind = video_format(file.read(16))
+    file.seek(0)
     if not kind:
         raise UnsupportedMedia(
             "The bytes are not a video of a kind that is read here.",
             suggestion=f"Send {_READABLE}.",
         )
     try:
-        container = av.open(io.BytesIO(data), "r", format=kind, metadata_errors="ignore")
+        container = av.open(file, "r", format=kind, metadata_errors="ignore")
     except (av.FFmpegError, ValueError):
         raise InvalidVideo(
             "The video cannot be opened.",
@@ -86,26 +88,26 @@ def _read(container: InputContainer) -> Footage:
     _refuse_length(declared_ms)
     audio = next((one for one in container.streams.audio if one.codec_context is not None), None)
     origin_s = float((pictures.start_time or 0) * (pictures.time_base or 0))
-    sound = _Sound(origin_s)
     frames, ends_s = 0, 0.0
     damaged = False
     packets = container.demux([pictures, audio] if audio else [pictures])
-    while True:
-        try:
-            packet = next(packets, None)
-        except av.FFmpegError:
-            damaged = True
-            break
-        if packet is None:
-            break
-        if packet.stream is pictures:
-            if packet.size:
-                frames += 1
-                ends_s = max(ends_s, _end_s(packet) - origin_s)
-        else:
-            damaged |= not _decode(packet, sound)
-        _refuse_length(round(max(ends_s, sound.seconds) * 1000))
-    heard = sound.finish()
+    with _Sound(origin_s) as sound:
+        while True:
+            try:
+                packet = next(packets, None)
+            except av.FFmpegError:
+                damaged = True
+                break
+            if packet is None:
+                break
+            if packet.stream is pictures:
+                if packet.size:
+                    frames += 1
+                    ends_s = max(ends_s, _end_s(packet) - origin_s)
+            else:
+                damaged |= not _decode(packet, sound)
+            _refuse_length(round(max(ends_s, sound.seconds) * 1000))
+        heard = sound.finish()
     if not frames:
         raise InvalidVideo(
             "The video holds no pictures that can be read.",
@@ -161,7 +163,7 @@ def _decode(packet: Packet[Any], sound: _Sound) -> bool:
 def _refuse_length(length_ms: int) -> None:
     if length_ms > MAX_MS:
         raise PayloadTooLarge(
-            f"The recording is longer than {MAX_MS // 60_000} minutes.",
+            f"The recording is longer than {MAX_MS // 3_600_000} hours.",
             limit=f"{MAX_MS} ms",
             suggestion="Send it in parts.",
         )
@@ -176,13 +178,20 @@ class _Sound:
         import soundfile
 
         self._resampler = av.AudioResampler(format="s16", layout="mono", rate=SOUND_HZ)
-        self._bytes = io.BytesIO()
+        self._written = tempfile.TemporaryFile(prefix="affectmesh-")  # noqa: SIM115
         self._file = soundfile.SoundFile(
-            self._bytes, "w", samplerate=SOUND_HZ, channels=1, format="FLAC", subtype="PCM_16"
+            self._written, "w", samplerate=SOUND_HZ, channels=1, format="FLAC", subtype="PCM_16"
         )
         self._origin_s = origin_s
         self._place = 0
         self._filled = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+        self._written.close()
 
     @property
     def seconds(self) -> float:
@@ -202,9 +211,11 @@ class _Sound:
             for even in self._resampler.resample(None):
                 self._append(even.to_ndarray().reshape(-1))
         self._file.close()
-        if self._filled and self._bytes.getbuffer().nbytes > MAX_SOUND_BYTES:
-            return _as_opus(self._bytes)
-        return self._bytes.getvalue() if self._filled else None
+        if not self._filled:
+            return None
+        size = self._written.seek(0, 2)
+        self._written.seek(0)
+        return _as_opus(self._written) if size > MAX_SOUND_BYTES else self._written.read()
 
     def _append(self, samples: np.ndarray) -> None:
         late = self._filled - self._place
@@ -216,11 +227,10 @@ class _Sound:
             self._filled = self._place
 
 
-def _as_opus(flac: io.BytesIO) -> bytes:
+def _as_opus(flac: IO[bytes]) -> bytes:
     """The same sound, lossy, in far fewer bytes."""
     import soundfile
 
-    flac.seek(0)
     opus = io.BytesIO()
     with (
         soundfile.SoundFile(flac) as source,

@@ -1,9 +1,12 @@
-"""Asks face, voice and text of a recording, in parts and at the same time."""
+"""Asks face, voice and text of a recording, at the same time."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import IO, Any
+
+import grpc
 
 from affectmesh.v1 import (
     face_pb2,
@@ -14,9 +17,9 @@ from affectmesh.v1 import (
     voice_pb2,
     voice_pb2_grpc,
 )
-from services.common import errors
+from services.common import channels, errors
 from services.common.channels import Channels, call
-from services.fusion import faces, footage
+from services.fusion import footage
 from services.fusion.depth import Depth
 from services.fusion.footage import Footage
 
@@ -27,7 +30,10 @@ MAX_CHARACTERS = 100_000
 BATCH = 500
 AT_ONCE = 4
 """Sayings sent in one batch, and sayings read at the same time."""
+MOST_PICTURES = 50_000
+"""Analysed of one recording; of one that would have more, fewer a second are."""
 _MOST_SKIPPED = 1000
+_CHUNK_BYTES = 1024 * 1024
 
 Report = Callable[[str, float], None]
 """Takes a name of SHARES and how much of it is done, in [0, 1]."""
@@ -38,12 +44,13 @@ Words = text_pb2.AnalyzeTextResponse | text_pb2.BatchTextResult
 class Gathered:
     """What the services answered; what failed is named in the warnings.
 
-    words: what each segment of the voice carries, None where it has no text or was not read.
+    face: None where no picture was analysed. words: what each segment of the voice carries, None
+    where it has no text or was not read.
     """
 
     footage: Footage
     interval_ms: float
-    faces: list[face_pb2.AnalyzeFaceVideoResponse] = field(default_factory=list)
+    face: face_pb2.AnalyzeFaceVideoResponse | None = None
     voice: voice_pb2.AnalyzeVoiceResponse | None = None
     text: text_pb2.AnalyzeTextResponse | None = None
     words: list[Words | None] = field(default_factory=list)
@@ -72,14 +79,14 @@ class Gatherer:
         self._until_s = until_s
         self._report = report
 
-    async def gather(self, video: bytes, language: str) -> Gathered:
+    async def gather(self, file: IO[bytes], language: str) -> Gathered:
         """Everything the services say. A service that fails is left out.
 
         Raises what footage.read raises, and InvalidRequest for a language that is none.
         """
-        known = await asyncio.to_thread(footage.read, video)
+        known = await asyncio.to_thread(footage.read, file)
         self._report("footage", 1)
-        skipped = max(1, min(_MOST_SKIPPED, int(known.frame_rate_hz / self._depth.faces_hz)))
+        skipped = _skipped(known, self._depth)
         found = Gathered(known, 1000 * skipped / known.frame_rate_hz)
         if known.damaged:
             found.warn(
@@ -87,39 +94,60 @@ class Gatherer:
             )
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._ask_face(found, video, skipped))
+                group.create_task(self._ask_face(found, file, skipped))
                 group.create_task(self._ask_speech(found, language))
         except ExceptionGroup as failed:
             raise failed.exceptions[0] from None
         return found
 
-    async def _ask_face(self, found: Gathered, video: bytes, skipped: int) -> None:
-        method = self._channels.stub("face", face_pb2_grpc.FaceServiceStub).AnalyzeFaceVideo
-        request = face_pb2.AnalyzeFaceVideoRequest(
-            video=video,
-            options=face_pb2.FaceVideoOptions(sample_rate=skipped, return_action_units=True),
-        )
-        rate_hz = max(found.footage.frame_rate_hz, found.footage.declared_rate_hz) / skipped
-        parts = faces.parts(found.footage.pictures_ms, rate_hz)
-        unread: list[errors.InvalidVideo] = []
-        for done, (start_ms, end_ms) in enumerate(parts, 1):
-            request.options.start_time_ms = start_ms
-            request.options.end_time_ms = end_ms
-            try:
-                answer = await self._call("face", method, request, (end_ms - start_ms) / 1000)
-                found.faces.append(answer)
-            except errors.InvalidVideo as error:
-                unread.append(error)
-                if found.faces:
-                    found.warn("PICTURES_MISSING", _missing(start_ms, end_ms, error))
-            except errors.AffectMeshError as error:
-                found.failures.append(error)
-                found.warn(error.code, _missing(start_ms, found.footage.pictures_ms, error))
-                break
-            self._report("face", done / len(parts))
-        if unread and not found.faces:
-            found.leave_out("face", unread[0])
+    async def _ask_face(self, found: Gathered, file: IO[bytes], skipped: int) -> None:
+        options = face_pb2.FaceVideoOptions(sample_rate=skipped, return_action_units=True)
+        pictures_ms = found.footage.pictures_ms
+        frames: list[face_pb2.FaceFrame] = []
+        result = face_pb2.AnalyzeFaceVideoResponse()
+        failure: errors.AffectMeshError | None = None
+        try:
+            async for message in self._follow(file, options, pictures_ms / 1000):
+                result.MergeFrom(message.result)
+                frames.extend(message.frames.frames)
+                if frames:
+                    self._report("face", min(1.0, frames[-1].timestamp_ms / pictures_ms))
+        except errors.AffectMeshError as error:
+            failure = error
+        if frames:
+            result.timeline.extend(frames)
+            found.face = result
+        if failure is not None and frames:
+            found.failures.append(failure)
+            found.warn(failure.code, _missing(frames[-1].timestamp_ms, pictures_ms, failure))
+        elif failure is not None:
+            found.leave_out("face", failure)
         self._report("face", 1)
+
+    async def _follow(
+        self, file: IO[bytes], options: face_pb2.FaceVideoOptions, length_s: float
+    ) -> AsyncIterator[face_pb2.FollowFacesResponse]:
+        """Sends the file once and gives what comes back."""
+
+        async def requests() -> AsyncIterator[face_pb2.FollowFacesRequest]:
+            video = face_pb2.AnalyzeFaceVideoRequest(options=options)
+            yield face_pb2.FollowFacesRequest(video=video)
+            sent = 0
+            while chunk := await asyncio.to_thread(os.pread, file.fileno(), _CHUNK_BYTES, sent):
+                yield face_pb2.FollowFacesRequest(chunk=chunk)
+                sent += len(chunk)
+
+        stub = self._channels.stub("face", face_pb2_grpc.FaceServiceStub)
+        call = stub.FollowFaces(
+            requests(), timeout=self._patience(length_s), metadata=channels.metadata()
+        )
+        try:
+            async for message in call:
+                yield message
+        except grpc.aio.AioRpcError as error:
+            raise errors.from_rpc(error, "face") from error
+        finally:
+            call.cancel()
 
     async def _ask_speech(self, found: Gathered, language: str) -> None:
         if found.footage.sound is None:
@@ -241,9 +269,19 @@ class Gatherer:
         return (read(said[start : start + AT_ONCE]) for start in range(0, len(said), AT_ONCE))
 
     async def _call(self, name: str, method: Any, request: Any, length_s: float = 0) -> Any:
-        """A call that may take the usual time and the length of what it is about."""
+        return await call(name, method, request, self._patience(length_s))
+
+    def _patience(self, length_s: float) -> float:
+        """Seconds for a call: the usual time and the length of what it is about."""
         left_s = self._until_s - asyncio.get_running_loop().time()
-        return await call(name, method, request, max(0.0, min(left_s, self._longest_s + length_s)))
+        return max(0.0, min(left_s, self._longest_s + length_s))
+
+
+def _skipped(known: Footage, depth: Depth) -> int:
+    """Every how many pictures one is analysed."""
+    wanted = known.frame_rate_hz / depth.faces_hz
+    pictures = known.pictures_ms / 1000 * max(known.frame_rate_hz, known.declared_rate_hz)
+    return min(_MOST_SKIPPED, max(1, int(wanted), -int(-pictures // MOST_PICTURES)))
 
 
 def _missing(start_ms: int, end_ms: int, error: errors.AffectMeshError) -> str:

@@ -1,8 +1,9 @@
 """What the services said of a recording, put together."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
-from affectmesh.v1 import face_pb2, fusion_pb2, text_pb2, types_pb2, voice_pb2
+from affectmesh.v1 import fusion_pb2, text_pb2, types_pb2, voice_pb2
 from services.common import errors, results
 from services.fusion import body, faces, honesty, messages, moments, timeline
 from services.fusion.analyze import Opinion
@@ -17,6 +18,7 @@ from services.fusion.timeline import Moment
 
 VERSION = "1.0.0"
 """Of the formulas in timeline.py, moments.py, body.py and honesty.py."""
+LONGEST_GAP_MS = 3000
 _LEAST_CONFIDENCE = 0.01
 
 
@@ -26,11 +28,11 @@ def compose(found: Gathered, depth: Depth) -> fusion_pb2.RecordingAnalysis:
     Raises the error of what failed, or InvalidVideo, where there is neither.
     """
     duration_ms = found.footage.duration_ms
-    joined, people = faces.join(found.faces, duration_ms)
+    people = faces.people(found.face) if found.face else []
     if not people and found.voice is None:
         raise _nothing(found)
     sayings = _sayings(found)
-    frames = [frame.timestamp_ms for frame in joined.timeline]
+    frames = [frame.timestamp_ms for frame in found.face.timeline] if found.face else []
     speaker = faces.main_speaker(people, sayings, frames)
     seen = Observations(
         duration_ms,
@@ -49,10 +51,10 @@ def compose(found: Gathered, depth: Depth) -> fusion_pb2.RecordingAnalysis:
         honesty=_honesty(score),
         body_language=map(_cue, body.cues(seen)),
         voice=found.voice,
-        face=joined if found.faces else None,
+        face=found.face,
         text=found.text,
         warnings=[*found.warnings, *_warnings(found, people, speaker, frames, score)],
-        provenance=_provenance(found, joined),
+        provenance=_provenance(found),
         timeline_hop_ms=depth.hop_ms,
         main_face_id=speaker.number if speaker else None,
         utterances=_utterances(found),
@@ -151,6 +153,12 @@ def _key_moment(one: KeyMoment) -> fusion_pb2.KeyMoment:
     )
 
 
+def _gaps(found: Gathered, frames: Sequence[int]) -> list[tuple[int, int]]:
+    """Stretches of LONGEST_GAP_MS and more between pictures analysed, in ms."""
+    least = max(LONGEST_GAP_MS, 3 * found.interval_ms)
+    return [(one, other) for one, other in pairwise(frames) if other - one > least]
+
+
 def _honesty(found: Honesty | None) -> fusion_pb2.HonestyScore | None:
     if found is None:
         return None
@@ -178,7 +186,14 @@ def _warnings(
     frames: Sequence[int],
     score: Honesty | None,
 ) -> list[types_pb2.Warning]:
-    listed = []
+    listed = [
+        (
+            "PICTURES_MISSING",
+            f"Faces from {start / 1000:.1f} s to {end / 1000:.1f} s are missing: "
+            "there are no pictures that can be read.",
+        )
+        for start, end in _gaps(found, frames)
+    ]
     if frames and not people:
         listed.append(("NO_FACE", "No face was found; face and body language are left out."))
     if speaker and len(people) > 1:
@@ -202,13 +217,11 @@ def _warnings(
     return [types_pb2.Warning(code=code, message=message) for code, message in listed]
 
 
-def _provenance(
-    found: Gathered, joined: face_pb2.AnalyzeFaceVideoResponse
-) -> list[types_pb2.Provenance]:
+def _provenance(found: Gathered) -> list[types_pb2.Provenance]:
     methods = ("late_fusion_weighted_average", "behavioural_consistency")
     return messages.distinct(
         [
-            *joined.provenance,
+            *(found.face.provenance if found.face else ()),
             *(found.voice.provenance if found.voice else ()),
             *(found.text.provenance if found.text else ()),
             *(types_pb2.Provenance(model=method, version=VERSION) for method in methods),

@@ -115,16 +115,15 @@ class FusionServicer(fusion_pb2_grpc.FusionServiceServicer):
     async def _analyze_recording(
         self, request: fusion_pb2.AnalyzeRecordingRequest, depth: Depth, gatherer: Gatherer
     ) -> fusion_pb2.RecordingAnalysis:
-        if request.media_id:
-            raise errors.NotBuilt(
-                "media_id is part of the contract and not built in this version.",
-                suggestion="Send the video itself, or a public URL of it as video_url.",
-            )
-        video = await self._media.load(
-            kind="video", url=request.video_url, data=request.video, limit_bytes=footage.MAX_BYTES
-        )
-        request.ClearField("video")
-        found = await gatherer.gather(video, request.language)
+        async with self._media.open(
+            kind="video",
+            url=request.video_url,
+            data=request.video,
+            media_id=request.media_id,
+            limit_bytes=footage.MAX_BYTES,
+        ) as file:
+            request.ClearField("video")
+            found = await gatherer.gather(file, request.language)
         return await asyncio.to_thread(compose, found, depth)
 
     def _patience(self, context: grpc.aio.ServicerContext[Any, Any]) -> float:

@@ -1,16 +1,18 @@
 """Small servers that keep the modalities' contracts: each answers what the test tells it to."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 import grpc
 
 from affectmesh.v1 import (
     biosignal_pb2_grpc,
+    face_pb2,
     face_pb2_grpc,
     fusion_pb2_grpc,
     text_pb2_grpc,
@@ -25,10 +27,14 @@ from tests.common.serving import serving
 
 @dataclass
 class Script:
-    """What a modality's server answers, after which pause, and what it has been asked."""
+    """What a modality's server answers, after which pause, and what it has been asked.
+
+    error: raised in place of the answer. failure: raised after the frames of a streamed one.
+    """
 
     answer: Any = None
     error: Exception | None = None
+    failure: Exception | None = None
     pause_s: float = 0.0
     asked: list[Any] = field(default_factory=list)
     began: asyncio.Event = field(default_factory=asyncio.Event)
@@ -54,8 +60,20 @@ class _Face(face_pb2_grpc.FaceServiceServicer):
     async def AnalyzeFace(self, request: Any, context: Any) -> Any:
         return await self._script.serve(request)
 
-    async def AnalyzeFaceVideo(self, request: Any, context: Any) -> Any:
-        return await self._script.serve(request)
+    async def FollowFaces(self, request_iterator: Any, context: Any) -> Any:
+        """Gives the frames of the answer one by one; then it fails where the script says so."""
+        request = (await anext(request_iterator)).video
+        request.video = b"".join([message.chunk async for message in request_iterator])
+        answer = await self._script.serve(request)
+        for frame in answer.timeline:
+            frames = face_pb2.FaceFrames(frames=[frame])
+            yield face_pb2.FollowFacesResponse(frames=frames)
+        if self._script.failure:
+            raise self._script.failure
+        rest = face_pb2.AnalyzeFaceVideoResponse()
+        rest.CopyFrom(answer)
+        rest.ClearField("timeline")
+        yield face_pb2.FollowFacesResponse(result=rest)
 
 
 class _Voice(voice_pb2_grpc.VoiceServiceServicer):
@@ -107,11 +125,12 @@ async def _close(service: Service) -> None:
 
 @asynccontextmanager
 async def fusion_over(
-    scripts: dict[str, Script], **settings: Any
+    scripts: dict[str, Script], also: Mapping[str, str] = MappingProxyType({}), **settings: Any
 ) -> AsyncIterator[fusion_pb2_grpc.FusionServiceStub]:
-    """The fusion service over a server for each script; nobody answers for the others."""
+    """The fusion service over a server for each script and those at the addresses of `also`; nobody
+    answers for the others."""
     async with AsyncExitStack() as stack:
-        addresses = dict.fromkeys(MODALITIES, "127.0.0.1:1")
+        addresses = {**dict.fromkeys((*MODALITIES, "jobs"), "127.0.0.1:1"), **also}
         for name, script in scripts.items():
             addresses[name] = await stack.enter_async_context(serving(partial(_add, name, script)))
         service = Service("fusion", Settings(addresses=addresses, **settings))

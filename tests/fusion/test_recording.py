@@ -1,6 +1,7 @@
 """Recordings over real gRPC, against servers that keep the modalities' contracts."""
 
 import asyncio
+import io
 import itertools
 from functools import cache
 from typing import Any
@@ -17,7 +18,10 @@ from affectmesh.v1 import (
     types_pb2,
     voice_pb2,
 )
-from services.common import errors, results
+from services.common import caller, errors, results
+from services.common.caller import Caller
+from services.fusion import footage
+from tests.common.holding import holding
 from tests.fusion.modality_servers import Script, fusion_over
 from tests.fusion.recordings import empty, film, speech
 
@@ -31,7 +35,7 @@ class Faces(Script):
 
     async def serve(self, request: Any) -> Any:
         scripted = await super().serve(request)
-        return scripted or face_part(request.options.start_time_ms, request.options.end_time_ms)
+        return scripted or faces_from(0, footage.read(io.BytesIO(request.video)).pictures_ms)
 
 
 class Texts(Script):
@@ -55,7 +59,7 @@ class Texts(Script):
         )
 
 
-def face_part(start_ms: int, end_ms: int) -> face_pb2.AnalyzeFaceVideoResponse:
+def faces_from(start_ms: int, end_ms: int) -> face_pb2.AnalyzeFaceVideoResponse:
     face = face_pb2.Face(
         bbox=types_pb2.BoundingBox(x=10, y=10, width=90, height=90),
         emotions=results.emotions({"happiness": 0.9, "neutral": 0.1}),
@@ -66,6 +70,7 @@ def face_part(start_ms: int, end_ms: int) -> face_pb2.AnalyzeFaceVideoResponse:
     return face_pb2.AnalyzeFaceVideoResponse(
         analyzed_frames=len(times),
         timeline=[face_pb2.FaceFrame(timestamp_ms=at, faces=[face]) for at in times],
+        summary=face_pb2.FaceVideoSummary(dominant_emotion="happiness"),
         provenance=[types_pb2.Provenance(model="face_expression", version="1.0.0")],
     )
 
@@ -269,18 +274,43 @@ async def test_when_all_are_gone_that_is_the_error() -> None:
         await analyse(everyone(face=Script(error=GONE), voice=Script(error=GONE)))
 
 
-async def test_a_part_that_cannot_be_read_is_named_and_the_others_count() -> None:
-    class Damaged(Faces):
-        async def serve(self, request: Any) -> Any:
-            if 20_000 <= request.options.start_time_ms < 40_000:
-                raise errors.InvalidVideo("No frame could be read.", suggestion="Check it.")
-            return await super().serve(request)
-
+async def test_a_stretch_without_pictures_is_named_and_the_others_count() -> None:
+    answer = faces_from(0, 20_000)
+    answer.timeline.extend(faces_from(40_000, 60_000).timeline)
     long = film(60, empty, frame_rate=2)
-    result = await analyse(everyone(face=Damaged()), video=long)
-    assert "PICTURES_MISSING" in codes(result)
+    result = await analyse(everyone(face=Script(answer=answer)), video=long)
+    [missing] = [one.message for one in result.warnings if one.code == "PICTURES_MISSING"]
+    assert missing.startswith("Faces from 19.5 s to 40.0 s are missing")
     spoken = [bool(one.modalities) for one in result.timeline]
     assert spoken == [True] * 20 + [False] * 20 + [True] * 20
+
+
+async def test_faces_that_came_before_a_failure_count() -> None:
+    scripts = everyone(face=Script(answer=faces_from(0, 2000), failure=GONE))
+    result = await analyse(scripts)
+    [missing] = [one.message for one in result.warnings if one.code == "SERVICE_UNAVAILABLE"]
+    assert missing.startswith("Faces from 1.5 s to 3.")
+    assert len(result.face.timeline) == 4
+    assert "face" in result.timeline[0].modalities
+
+
+async def test_the_recording_is_sent_to_the_faces_once_and_whole() -> None:
+    scripts = everyone()
+    await analyse(scripts)
+    assert [one.video for one in scripts["face"].asked] == [movie()]
+
+
+async def test_a_held_recording_is_analysed() -> None:
+    scripts = everyone()
+    carried = ((caller.KEY, Caller(1, "key_1", "pro").encode()),)
+    async with (
+        holding({"med_1": movie()}) as jobs,
+        fusion_over(scripts, also={"jobs": jobs}) as stub,
+    ):
+        call = stub.AnalyzeRecording(Request(media_id="med_1"), metadata=carried)
+        messages = [message async for message in call]
+    assert messages[-1].result.emotion_breakdown
+    assert [one.video for one in scripts["face"].asked] == [movie()]
 
 
 async def test_a_cut_off_recording_is_analysed_as_far_as_it_goes() -> None:
@@ -291,7 +321,7 @@ async def test_a_cut_off_recording_is_analysed_as_far_as_it_goes() -> None:
 
 
 async def test_of_several_people_the_main_speaker_is_named() -> None:
-    answer = face_part(0, 3000)
+    answer = faces_from(0, 3000)
     for frame in answer.timeline:
         other = frame.faces.add()
         other.CopyFrom(frame.faces[0])
@@ -309,7 +339,8 @@ async def test_of_several_people_the_main_speaker_is_named() -> None:
         ({"depth": "deepest"}, errors.InvalidRequest, "depth"),
         ({"video": b""}, errors.InvalidRequest, "video_url"),
         ({"video_url": "http://198.51.100.1/a.mp4"}, errors.InvalidRequest, "video_url"),
-        ({"video": b"", "media_id": "med_1"}, errors.NotBuilt, None),
+        ({"media_id": "med_1"}, errors.InvalidRequest, "video_url"),
+        ({"video": b"", "media_id": "med_1"}, errors.Unavailable, None),
         ({"video": b"not a video"}, errors.UnsupportedMedia, None),
         ({"video": b"", "video_url": "ftp://example.com/a.mp4"}, errors.FetchFailed, None),
     ],
