@@ -14,26 +14,29 @@ ROOT = Path(__file__).parent
 class BuildProtos(build_py):  # type: ignore[misc]
     """Runs protoc; type stubs are added where mypy-protobuf is installed."""
 
+    folder = ROOT
+    """Where the package affectmesh is made."""
+
     def run(self) -> None:
         from grpc_tools import protoc
 
-        output = ROOT / "affectmesh"
+        output = self.folder / "affectmesh"
         shutil.rmtree(output, ignore_errors=True)
         arguments = [
             "protoc",
             f"--proto_path={ROOT / 'protos'}",
             f"--proto_path={files('grpc_tools') / '_proto'}",
             f"--proto_path={_googleapis()}",
-            f"--python_out={ROOT}",
-            f"--grpc_python_out={ROOT}",
+            f"--python_out={self.folder}",
+            f"--grpc_python_out={self.folder}",
         ]
         stubs = shutil.which("protoc-gen-mypy", path=str(Path(sys.executable).parent))
         if stubs:
             arguments += [
                 f"--plugin=protoc-gen-mypy={stubs}",
                 f"--plugin=protoc-gen-mypy_grpc={stubs}_grpc",
-                f"--mypy_out=quiet:{ROOT}",
-                f"--mypy_grpc_out=quiet,only_async:{ROOT}",
+                f"--mypy_out=quiet:{self.folder}",
+                f"--mypy_grpc_out=quiet,only_async:{self.folder}",
             ]
         if protoc.main([*arguments, *map(str, sorted(ROOT.glob("protos/affectmesh/v1/*.proto")))]):
             raise SystemExit("protoc failed")
@@ -49,4 +52,5 @@ def _googleapis() -> Path:
     return Path(annotations.__file__).parents[2]
 
 
-setup(cmdclass={"build_py": BuildProtos})
+if __name__ == "__main__":
+    setup(cmdclass={"build_py": BuildProtos})
