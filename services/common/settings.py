@@ -25,6 +25,11 @@ def _check_address(given: Any) -> None:
         raise ValueError(f"{given!r} is not HOST:PORT")
 
 
+MAX_WORKERS = 32
+
+_FIRST_WORKER_PORT = 60
+
+
 class Settings(BaseSettings):
     """Every setting of every service. The description of each is its reference."""
 
@@ -74,6 +79,13 @@ class Settings(BaseSettings):
         None,
         min_length=32,
         description="When set, media is kept encrypted under this key; without the key it is lost.",
+    )
+    job_workers: int = Field(
+        1, ge=1, le=MAX_WORKERS, description="Workers that the supervisor starts for jobs."
+    )
+    job_concurrency: int = Field(4, ge=1, le=64, description="Jobs that a worker works on at once.")
+    job_timeout_s: float = Field(
+        3600, gt=0, le=86400, description="Longest time that the analysis of a job may take."
     )
     retention_days: int = Field(
         30, ge=1, le=3650, description="Days that jobs, media, results and deliveries are kept."
@@ -241,12 +253,20 @@ class Settings(BaseSettings):
         return self.database_url or f"sqlite+aiosqlite:///{self.data_dir / 'affectmesh.db'}"
 
     def port(self, service: str) -> int:
-        """gRPC port that a service listens on."""
+        """gRPC port that a service, or a worker such as "worker-1", listens on."""
+        name, _, number = service.partition("-")
+        if name == "worker":
+            return self.port_base + _FIRST_WORKER_PORT + int(number) - 1
         return self.port_base + SERVICES.index(service)
 
     def metrics_port(self, service: str) -> int:
         """Port of a service's Prometheus metrics."""
         return self.port(service) + 100
+
+    @property
+    def workers(self) -> tuple[str, ...]:
+        """Names of the workers of this machine."""
+        return tuple(f"worker-{number}" for number in range(1, self.job_workers + 1))
 
     @property
     def authorization_port(self) -> int:

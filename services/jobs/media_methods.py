@@ -50,10 +50,19 @@ class MediaMethods:
 
 
 async def _chunks(requests: AsyncIterator[pb.UploadMediaRequest]) -> AsyncIterator[bytes]:
+    """The bytes between description and end. gRPC shows a client that went away as the end of its
+    messages, so that only the end sent tells a whole upload."""
+    size = 0
     async for request in requests:
-        if request.WhichOneof("message") != "chunk" or len(request.chunk) > LARGEST_CHUNK_BYTES:
-            raise errors.InvalidRequest(
-                "What follows the description is no chunk of at most 1 MiB.",
-                suggestion="Send the bytes in chunks of at most 1 MiB.",
-            )
-        yield request.chunk
+        match request.WhichOneof("message"):
+            case "chunk" if len(request.chunk) <= LARGEST_CHUNK_BYTES:
+                size += len(request.chunk)
+                yield request.chunk
+            case "end" if request.end.size_bytes == size:
+                return
+            case _:
+                break
+    raise errors.InvalidRequest(
+        "The upload broke off, or is not a description, chunks of at most 1 MiB, and its end.",
+        suggestion="Send them in this order, and in the end how many bytes that were.",
+    )

@@ -55,6 +55,7 @@ jobs = Table(
     Column("updated_ms", BigInteger, nullable=False),
     Column("ended_ms", BigInteger),
     Column("expires_ms", BigInteger, nullable=False, index=True),
+    Column("erasure", Text),
     Index("ix_jobs_listed", "org_id", "sequence", "state"),
     Index("ix_jobs_listed_dialect", "org_id", "dialect", "sequence", "state"),
     Index("ix_jobs_waiting", "state", "org_id", "rank", "sequence"),
@@ -64,7 +65,7 @@ jobs = Table(
 """`rank` is the priority with its sign turned: the lowest is first. `media_id` is the input, also
 where it was fetched from `url`. `options`, `metadata` and `error` (a JobError) are JSON. Of what is
 WORKING, `worker_id` names who has it; what is QUEUED was handed to the workers at `handed_ms`, or
-was not."""
+was not. `erasure` is set once a deletion has begun: the sha256 of each file."""
 
 idempotency_keys = Table(
     "job_idempotency_keys",

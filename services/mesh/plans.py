@@ -15,8 +15,12 @@ from services.mesh.process import Plan
 AFTER = {"jobs": ("billing",), "gateway": ("billing",)}
 """What must serve before a service starts. Billing brings the records up to date."""
 
-STOP_ORDER = (("gateway",), ("fusion", "jobs"), tuple(SERVICES), ("redis",))
-"""Who is stopped first: callers before those they call, so that what is in flight finishes."""
+WORKER = "worker-"
+"""How the names of workers begin."""
+
+STOP_ORDER = (("gateway",), (WORKER,), ("fusion", "jobs"), tuple(SERVICES), ("redis",))
+"""Who is stopped first, by how names begin: callers before those they call, so that what is in
+flight finishes."""
 
 MAX_SOCKET_PATH = 100
 """Longest path of a Unix socket in bytes; Linux allows 107, other systems 103."""
@@ -35,19 +39,34 @@ class RedisPlan:
 
 
 def service_plans(settings: Settings, logs: Path, own_redis: bool) -> list[Plan]:
-    """Every service that is not somewhere else by AFFECTMESH_ADDRESSES."""
+    """Every service that is not somewhere else by AFFECTMESH_ADDRESSES, and the workers of jobs."""
     here = [service for service in SERVICES if service not in settings.addresses]
-    return [
+    redis = ("redis",) if own_redis else ()
+    services = [
         Plan(
             name=service,
             command=(sys.executable, "-m", f"services.{service}"),
             probe=service_probe(settings, service),
             endpoint=str(settings.http_port if service == "gateway" else settings.port(service)),
             log=logs / f"{service}.log",
-            after=(*(["redis"] if own_redis else []), *_first(service, here)),
+            after=(*redis, *_first(service, here)),
         )
         for service in here
     ]
+    if "jobs" not in here:
+        return services
+    workers = [
+        Plan(
+            name=worker,
+            command=(sys.executable, "-m", "services.jobs.worker", worker.removeprefix(WORKER)),
+            probe=service_probe(settings, worker),
+            endpoint=str(settings.port(worker)),
+            log=logs / f"{worker}.log",
+            after=("jobs",),
+        )
+        for worker in settings.workers
+    ]
+    return [*services, *workers]
 
 
 def _first(service: str, here: list[str]) -> list[str]:

@@ -3,7 +3,7 @@
 import secrets
 import socket
 
-from services.common.settings import SERVICES, Settings
+from services.common.settings import MAX_WORKERS, SERVICES, Settings
 
 _METRICS_OFFSET = 100
 
@@ -16,7 +16,8 @@ def conflicts(settings: Settings) -> list[str]:
             f"Port {settings.http_port} of the REST API is in use. "
             "Choose another with AFFECTMESH_HTTP_PORT."
         )
-    for service in SERVICES:
+    workers = () if "jobs" in settings.addresses else settings.workers
+    for service in (*SERVICES, *workers):
         if service in settings.addresses:
             continue
         for use, port in (
@@ -47,12 +48,12 @@ def is_free(host: str, port: int) -> bool:
 
 def free_ports(host: str) -> tuple[int, int]:
     """A free port for the REST API and a base for all others, below the ephemeral range."""
-    count = len(SERVICES)
     while True:
         base = 20_000 + secrets.randbelow(10_000)
-        wanted = [base + offset for offset in range(count)]
+        settings = Settings(port_base=base, job_workers=MAX_WORKERS)
+        wanted = [settings.port(name) for name in (*SERVICES, *settings.workers)]
         wanted += [port + _METRICS_OFFSET for port in wanted]
-        wanted.append(Settings(port_base=base).authorization_port)
+        wanted.append(settings.authorization_port)
         http_port = base + 3 * _METRICS_OFFSET
         if all(is_free(host, port) for port in (*wanted, http_port)):
             return http_port, base

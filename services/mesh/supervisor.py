@@ -122,7 +122,8 @@ class Mesh:
         grace_s = self._settings.drain_s + self._settings.stop_grace_s
         stopped: set[str] = set()
         for group in STOP_ORDER:
-            names = [name for name in group if name in self._processes and name not in stopped]
+            names = [name for name in self._processes if name.startswith(group)]
+            names = [name for name in names if name not in stopped]
             stopped.update(names)
             await asyncio.gather(*(self._processes[name].stop(grace_s) for name in names))
 

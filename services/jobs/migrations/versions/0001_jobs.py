@@ -63,6 +63,7 @@ def upgrade() -> None:
         sa.Column("updated_ms", sa.BigInteger(), nullable=False),
         sa.Column("ended_ms", sa.BigInteger(), nullable=True),
         sa.Column("expires_ms", sa.BigInteger(), nullable=False),
+        sa.Column("erasure", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("sequence"),
         sa.UniqueConstraint("job_id"),
     )

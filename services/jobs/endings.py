@@ -1,0 +1,167 @@
+"""How a job ends: with everything that follows from it, in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from google.protobuf.message import Message
+from sqlalchemy import RowMapping, delete, insert, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from affectmesh.v1 import jobs_pb2 as pb
+from services.common import errors
+from services.common.database import fetch_all, fetch_first
+from services.jobs import messages
+from services.jobs.representations import File, events
+from services.jobs.states import MOVES, State
+from services.jobs.tables import jobs, representations, usage
+from services.jobs.usage import Amount
+
+
+class Outbox(Protocol):
+    """Takes what is to be sent, in the transaction of the change that it tells of."""
+
+    async def publish(
+        self, connection: AsyncConnection, org_id: int, event: str, data: Mapping[str, Any]
+    ) -> None:
+        """Tells the webhooks of an organisation."""
+
+    async def callback(
+        self,
+        connection: AsyncConnection,
+        org_id: int,
+        url: str,
+        body: bytes,
+        content_type: str,
+        job_id: str,
+    ) -> None:
+        """Sends the end of a job to the address that came with it."""
+
+
+@dataclass(frozen=True)
+class Hold:
+    """Who has a job: a worker, and which try of the job that is. Only the holder may end it."""
+
+    job_id: str
+    worker_id: str
+    attempt: int
+
+
+@dataclass(frozen=True)
+class Ending:
+    """What a job ends with."""
+
+    state: State
+    error: errors.AffectMeshError | None = None
+    amount: Amount | None = None
+    charged_usd: str = ""
+    files: Sequence[pb.Representation] = ()
+    """The result in its forms, as they are kept."""
+    result: Message | None = None
+    answer: Sequence[File] = ()
+    """The forms of the dialect, of which the first goes to the callback address."""
+
+
+class Endings:
+    """Ends jobs."""
+
+    def __init__(self, outbox: Outbox, now_ms: Callable[[], int]) -> None:
+        self._outbox = outbox
+        self._now_ms = now_ms
+
+    async def end(
+        self, connection: AsyncConnection, job: str | Hold, ending: Ending
+    ) -> RowMapping | None:
+        """Ends a job and gives it; None where it cannot end so from where it stands, or is held
+        by another than `job` says."""
+        now = self._now_ms()
+        before = [state for state, following in MOVES.items() if ending.state in following]
+        query = update(jobs).where(jobs.c.state.in_(before))
+        if isinstance(job, Hold):
+            query = query.where(*held(job))
+        else:
+            query = query.where(jobs.c.job_id == job)
+        query = query.values(
+            state=ending.state,
+            progress=1.0 if ending.state == State.DONE else jobs.c.progress,
+            error=messages.error_text(ending.error) if ending.error else None,
+            charged_usd=ending.charged_usd,
+            worker_id=None,
+            handed_ms=None,
+            updated_ms=now,
+            ended_ms=now,
+        )
+        row = await fetch_first(connection, query.returning(jobs))
+        if row is None:
+            return None
+        results = await self._keep(connection, row, ending.files)
+        if ending.amount is not None:
+            await connection.execute(insert(usage).values(_usage(row, ending.amount, now)))
+        await self._tell(connection, row, results, ending)
+        return row
+
+    async def _keep(
+        self, connection: AsyncConnection, row: RowMapping, files: Sequence[pb.Representation]
+    ) -> list[RowMapping]:
+        if not files:
+            return []
+        job_id = row["job_id"]
+        await connection.execute(delete(representations).where(representations.c.job_id == job_id))
+        values = [
+            {
+                "job_id": job_id,
+                "position": position,
+                "content_type": file.content_type,
+                "file_name": file.file_name,
+                "media_id": file.media_id,
+            }
+            for position, file in enumerate(files)
+        ]
+        query = insert(representations).values(values).returning(representations)
+        return await fetch_all(connection, query)
+
+    async def _tell(
+        self,
+        connection: AsyncConnection,
+        row: RowMapping,
+        results: Sequence[RowMapping],
+        ending: Ending,
+    ) -> None:
+        job = messages.job(row, results)
+        for event in events.of_job(job, ending.result):
+            await self._outbox.publish(connection, row["org_id"], event.name, event.data)
+        if row["callback_url"]:
+            sent = events.callback(job, ending.answer)
+            await self._outbox.callback(
+                connection,
+                row["org_id"],
+                row["callback_url"],
+                sent.data,
+                sent.content_type,
+                row["job_id"],
+            )
+
+
+def held(hold: Hold) -> tuple[Any, ...]:
+    """The conditions under which a job is still held so."""
+    return (
+        jobs.c.job_id == hold.job_id,
+        jobs.c.state == State.WORKING,
+        jobs.c.worker_id == hold.worker_id,
+        jobs.c.attempts == hold.attempt,
+    )
+
+
+def _usage(row: RowMapping, amount: Amount, now_ms: int) -> dict[str, Any]:
+    return {
+        "job_id": row["job_id"],
+        "org_id": row["org_id"],
+        "principal_id": row["principal_id"],
+        "item": amount.item,
+        "quantity": amount.quantity,
+        "test_mode": row["test_mode"],
+        "consent_reference": row["consent_reference"],
+        "time_ms": now_ms,
+    }

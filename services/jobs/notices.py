@@ -1,0 +1,74 @@
+"""Tells every process of the job service, over Redis, which jobs have changed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import structlog
+
+from services.billing.announcements import OUTAGES, connect
+
+log = structlog.get_logger()
+
+CHANNEL = "affectmesh:jobs:changed"
+
+_RETRY_S = 0.25
+_LISTEN_S = 30.0
+
+
+class Notices:
+    """Published as soon as may be; one that an outage swallows is made up for by `heard(None)`."""
+
+    def __init__(self, redis_url: str) -> None:
+        self._redis = connect(redis_url)
+        self._pending: set[str] = set()
+        self._changed = asyncio.Event()
+        self._tasks = [asyncio.create_task(self._publish())]
+
+    def changed(self, *job_ids: str) -> None:
+        """Tells of jobs that have changed."""
+        if job_ids:
+            self._pending.update(job_ids)
+            self._changed.set()
+
+    def listen(self, heard: Callable[[frozenset[str] | None], None]) -> None:
+        """Calls `heard` with jobs that have changed, also those that this process told of; with
+        None after an outage, when any job may have changed."""
+        self._tasks.append(asyncio.create_task(self._listen(heard)))
+
+    async def close(self) -> None:
+        """Sends what is pending and ends."""
+        if self._pending:
+            await self._send()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._redis.aclose()
+
+    async def _publish(self) -> None:
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            await self._send()
+
+    async def _send(self) -> None:
+        sent, self._pending = self._pending, set()
+        try:
+            await self._redis.publish(CHANNEL, " ".join(sorted(sent)))
+        except OUTAGES as error:
+            log.warning("changes not told", problem=str(error))
+
+    async def _listen(self, heard: Callable[[frozenset[str] | None], None]) -> None:
+        while True:
+            try:
+                async with self._redis.pubsub(ignore_subscribe_messages=True) as channel:
+                    await channel.subscribe(CHANNEL)
+                    heard(None)
+                    while True:
+                        message = await channel.get_message(timeout=_LISTEN_S)
+                        if message is not None:
+                            heard(frozenset(message["data"].decode().split()))
+            except OUTAGES as error:
+                log.warning("changes not heard", problem=str(error))
+                await asyncio.sleep(_RETRY_S)

@@ -1,0 +1,57 @@
+"""What the job service does all the time: hands out, recovers, bills, announces, sweeps."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from services.common import errors
+
+log = structlog.get_logger()
+
+
+class Upkeep:
+    """Tasks that are done over and over; an error of one is logged and it goes on."""
+
+    def __init__(self) -> None:
+        self._tasks: list[asyncio.Task[None]] = []
+        self._wakes: list[asyncio.Event] = []
+
+    def add(
+        self, name: str, every_s: float, work: Callable[[], Awaitable[object]], wakes: bool = False
+    ) -> None:
+        """Does `work` at once and then every so often; `wakes`: also whenever `wake` is called."""
+        wake = asyncio.Event()
+        if wakes:
+            self._wakes.append(wake)
+        self._tasks.append(asyncio.create_task(self._repeat(name, every_s, work, wake)))
+
+    def wake(self) -> None:
+        """Something has changed."""
+        for wake in self._wakes:
+            wake.set()
+
+    async def close(self) -> None:
+        """Stops all. What was cut off is done after the next start."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _repeat(
+        self, name: str, every_s: float, work: Callable[[], Awaitable[object]], wake: asyncio.Event
+    ) -> None:
+        while True:
+            wake.clear()
+            try:
+                await work()
+            except errors.AffectMeshError as error:
+                log.warning("upkeep failed", task=name, problem=error.message)
+            except Exception:
+                log.exception("upkeep failed", task=name)
+            try:
+                async with asyncio.timeout(every_s):
+                    await wake.wait()
+            except TimeoutError:
+                pass
