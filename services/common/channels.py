@@ -26,6 +26,11 @@ _CLIENT_OPTIONS = (
 )
 
 
+CALLEE_KEY = "x-affectmesh-callee"
+"""Metadata that names the service called: behind one address there may be several, and health
+checks of all have the same path."""
+
+
 class Channels:
     """One shared channel per service, opened when first used."""
 
@@ -67,6 +72,8 @@ async def call(service: str, method: Any, request: Any, timeout_s: float) -> Any
     DeadlineExceeded when it takes longer than timeout_s.
     """
     try:
-        return await method(request, timeout=timeout_s, metadata=metadata())
+        return await method(
+            request, timeout=timeout_s, metadata=(*metadata(), (CALLEE_KEY, service))
+        )
     except grpc.aio.AioRpcError as error:
         raise errors.from_rpc(error, service) from error

@@ -14,7 +14,7 @@ from services.common import errors, telemetry
 from services.common.channels import Channels, call
 from services.common.settings import SERVICES, Settings
 from services.gateway import accounts
-from services.gateway.dialects import emovision, wia
+from services.gateway.dialects import deepaffects, emovision, wia
 from services.gateway.endpoint import refusal
 from services.gateway.policy import Policy
 from services.gateway.streaming import routes as streaming
@@ -26,18 +26,19 @@ def build(
     settings: Settings,
     channels: Channels,
     policy: Policy,
-    is_stopping: Callable[[], bool] = lambda: False,
+    health: ASGIApp | None = None,
 ) -> ASGIApp:
     """The application with the routes of every dialect."""
     readiness = _Readiness(channels)
     analyses = list(wia.routes(settings, channels, policy))
     app: ASGIApp = Starlette(
         routes=[
-            Route("/healthz", _Health(is_stopping)),
+            Route("/healthz", health or Health()),
             Route("/readyz", readiness),
             *analyses,
             *accounts.routes(settings, channels, policy),
             *emovision.routes(settings, channels, policy),
+            *deepaffects.routes(settings, channels, policy),
             *streaming.routes(channels, policy),
         ],
         exception_handlers={404: _no_route, 405: _no_route},
@@ -59,10 +60,10 @@ class _Shortcut:
         await app(scope, receive, send)
 
 
-class _Health:
+class Health:
     """Says that this process answers; 503 once it stops, so that it is sent no more."""
 
-    def __init__(self, is_stopping: Callable[[], bool]) -> None:
+    def __init__(self, is_stopping: Callable[[], bool] = lambda: False) -> None:
         self._is_stopping = is_stopping
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -7,11 +7,13 @@ the call owes; a refusal is the gRPC status that the client gets.
 """
 
 import base64
+import string
+from urllib.parse import quote
 
 import structlog
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from services.common import caller, errors, metering, telemetry
 from services.gateway.methods import METHODS, Method
@@ -19,18 +21,15 @@ from services.gateway.policy import Policy
 
 log = structlog.get_logger()
 
-GRPC_HEADERS = ("grpc-status", "grpc-status-details-bin")
-STANDING_HEADERS = (
-    "x-ratelimit-limit",
-    "x-ratelimit-remaining",
-    "x-ratelimit-reset",
-    "retry-after",
-    "x-request-id",
-)
+GRPC_HEADERS = ("grpc-status", "grpc-message", "grpc-status-details-bin")
+_PLAIN = string.punctuation.replace("%", "") + " "
+"""What a grpc-message shows as it is, beside letters and digits."""
+
+TOLD_ADMITTED = ("x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset")
+"""Headers of an admission that go back to the client."""
 
 READ_HEADERS = (
     "authorization",
-    "content-type",
     "cookie",
     "origin",
     "sec-fetch-site",
@@ -39,21 +38,29 @@ READ_HEADERS = (
     "x-request-id",
     "x-wia-api-key",
 )
-"""Headers of the call that the decision depends on; Envoy sends no others."""
+"""Headers of the call that the decision depends on; Envoy sends no others.
+
+Never content-type: Envoy then takes its question for gRPC, and a failure to ask it, which has
+status 200 in gRPC, for a yes.
+"""
 TOLD_SERVICES = (caller.KEY, metering.KEY, telemetry.REQUEST_ID_KEY)
 """Headers of an admission that go on to the service."""
-TOLD_CLIENTS = (*GRPC_HEADERS, *STANDING_HEADERS)
-"""Headers of a decision that go back to the client."""
+TOLD_REFUSED = (*GRPC_HEADERS, *TOLD_ADMITTED, "retry-after", telemetry.REQUEST_ID_KEY)
+"""Headers of a refusal that go back to the client."""
 
 
 class ExternalAuthorization:
-    """Admits gRPC calls from outside."""
+    """Admits gRPC calls from outside; `health` answers /healthz."""
 
-    def __init__(self, policy: Policy) -> None:
+    def __init__(self, policy: Policy, health: ASGIApp) -> None:
         self._policy = policy
+        self._health = health
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
+            return
+        if scope["path"] == "/healthz":
+            await self._health(scope, receive, send)
             return
         request_id = telemetry.client_request_id(scope["headers"])
         telemetry.request_id.set(request_id)
@@ -76,22 +83,23 @@ class ExternalAuthorization:
 
 
 def refusal(error: errors.AffectMeshError, request_id: str) -> Response:
-    """A refused call's status with its ErrorInfo; Envoy makes the message of the body."""
+    """A refused call's status, which the client gets as its headers; it has no body."""
     headers = {"x-request-id": request_id, **grpc_headers(error)}
     if retry_after := error.details.get("retry_after"):
         headers["retry-after"] = retry_after
     if isinstance(error, errors.RateLimited):
         names = ("limit", "remaining", "reset")
         headers.update({f"x-ratelimit-{n}": error.details[n] for n in names if n in error.details})
-    return Response(error.message, error.http_status, headers, media_type="text/plain")
+    return Response(status_code=error.http_status, headers=headers)
 
 
 def grpc_headers(error: errors.AffectMeshError) -> dict[str, str]:
-    """Status code and details of an error as a gRPC answer without messages has them."""
+    """Status, message and details of an error as a gRPC answer without messages has them."""
     status = errors.to_status(error)
     details = next(value for _, value in status.trailing_metadata if isinstance(value, bytes))
     return {
         "grpc-status": str(error.grpc_status.value[0]),
+        "grpc-message": quote(error.message, safe=_PLAIN),
         "grpc-status-details-bin": base64.b64encode(details).rstrip(b"=").decode(),
     }
 
@@ -101,11 +109,5 @@ def _method(scope: Scope) -> Method:
     if method is None or not method.public:
         raise errors.NotBuilt(
             "There is no such method.", suggestion="Call a method of the published contract."
-        )
-    content_type = dict(scope["headers"]).get(b"content-type", b"").decode("latin-1")
-    if not content_type.startswith("application/grpc"):
-        raise errors.UnsupportedMedia(
-            f"The body is {content_type[:64] or 'nothing'}, not gRPC.",
-            suggestion="Send gRPC or gRPC-Web here, and JSON to the REST API.",
         )
     return method

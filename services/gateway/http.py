@@ -10,7 +10,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from services.common.server import Service
-from services.gateway.app import build
+from services.gateway.app import Health, build
 from services.gateway.external_authorization import ExternalAuthorization
 from services.gateway.policy import Policy
 
@@ -24,8 +24,10 @@ async def register(_server: grpc.aio.Server, service: Service) -> str:
     policy = await Policy.open(settings, service.channels)
     service.closers.append(policy.close)
     logging.getLogger("uvicorn.error").addFilter(_is_no_refusal)
-    app = build(settings, service.channels, policy, lambda: service.stopping)
-    await _serve(service, ExternalAuthorization(policy), settings.host, settings.authorization_port)
+    health = Health(lambda: service.stopping)
+    app = build(settings, service.channels, policy, health)
+    asked = ExternalAuthorization(policy, health)
+    await _serve(service, asked, settings.host, settings.authorization_port)
     await _serve(service, app, settings.http_host or settings.host, settings.http_port)
     return ""
 

@@ -20,12 +20,18 @@ from services.gateway.envoy.parts import (
 )
 from services.gateway.envoy.replies import local_replies
 from services.gateway.envoy.routes import (
+    ADMITTED_FILTER,
     AUTHORIZATION_FILTER,
     BUFFER_FILTER,
     edge_routes,
     internal_routes,
 )
-from services.gateway.external_authorization import READ_HEADERS, TOLD_CLIENTS, TOLD_SERVICES
+from services.gateway.external_authorization import (
+    READ_HEADERS,
+    TOLD_ADMITTED,
+    TOLD_REFUSED,
+    TOLD_SERVICES,
+)
 from services.gateway.methods import SERVICES
 from services.gateway.streaming.limits import Limits
 
@@ -117,6 +123,7 @@ def _edge_manager(settings: Settings, traces: str) -> Config:
                 "envoy.filters.http.grpc_web", "envoy.extensions.filters.http.grpc_web.v3.GrpcWeb"
             ),
             _authorization(),
+            _admitted(),
             _buffer(settings),
             _router(),
         ],
@@ -135,14 +142,23 @@ def _authorization() -> Config:
             },
             "authorization_response": {
                 "allowed_upstream_headers": patterns(*TOLD_SERVICES),
-                "allowed_client_headers": patterns(*TOLD_CLIENTS),
-                "allowed_client_headers_on_success": patterns(*TOLD_CLIENTS),
+                "allowed_client_headers": patterns(*TOLD_REFUSED),
+                "allowed_client_headers_on_success": patterns(*TOLD_ADMITTED),
             },
         },
         allowed_headers=patterns(*READ_HEADERS),
         status_on_error={"code": "ServiceUnavailable"},
         failure_mode_allow=False,
     )
+
+
+def _admitted() -> Config:
+    """Lets only calls through that name a caller, whatever became of the question before."""
+    named = {"header": {"name": caller.KEY, "present_match": True}}
+    policy = {"permissions": [{"any": True}], "principals": [named]}
+    kind = "envoy.extensions.filters.http.rbac.v3.RBAC"
+    rules = {"action": "ALLOW", "policies": {"admitted": policy}}
+    return extension(ADMITTED_FILTER, kind, rules=rules)
 
 
 def _buffer(settings: Settings) -> Config:

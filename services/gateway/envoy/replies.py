@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from services.common import errors
 from services.gateway.dialects.wia import Wia
 from services.gateway.envoy.parts import Config, headers_to_add
+from services.gateway.envoy.routes import IS_GRPC
 from services.gateway.external_authorization import grpc_headers
 
 _AGAIN = "Try again in a few seconds."
@@ -20,6 +21,7 @@ REPLIES: Mapping[int, errors.AffectMeshError] = {
     400: errors.InvalidRequest(
         "The request is not valid HTTP.", suggestion="Send HTTP/1.1 or HTTP/2 as its standard says."
     ),
+    403: errors.Forbidden("Nobody has admitted this call.", suggestion="Send an API key."),
     404: errors.NotFound("There is no such method.", suggestion="Call a published method."),
     408: _SLOW,
     413: errors.PayloadTooLarge(
@@ -41,6 +43,15 @@ _NO_METHOD = errors.NotBuilt("There is no such method.", suggestion="Call a publ
 
 _ABSENT = "ADD_IF_ABSENT"
 
+_NO_BODY = {
+    "text_format_source": {"inline_string": ""},
+    "content_type": "application/grpc",
+}
+"""Status and message are in the headers. Were it of another type, gRPC-Web would make its own."""
+
+_OK = 200
+"""The HTTP status of every gRPC answer."""
+
 
 def local_replies() -> Config:
     """The mappers, the first that fits counts."""
@@ -54,25 +65,23 @@ def local_replies() -> Config:
 
 
 def _authorization_refusal() -> Config:
-    """What the gateway said when it was asked: it gave the status, the body is the message."""
+    """What the gateway said when it was asked; where it did not answer, that nobody could."""
     refused = {"response_flag_filter": {"flags": ["UAEX"]}}
     return {
         "filter": refused,
-        "body_format_override": {"text_format_source": {"inline_string": "%LOCAL_REPLY_BODY%"}},
+        "status_code": _OK,
+        "body_format_override": _NO_BODY,
         "headers_to_add": headers_to_add(grpc_headers(_BUSY), _ABSENT),
     }
 
 
 def _grpc(status: int, error: errors.AffectMeshError) -> Config:
     told = _NO_METHOD if status == 404 else error
-    is_grpc = {
-        "header_filter": {
-            "header": {"name": "content-type", "string_match": {"prefix": "application/grpc"}}
-        }
-    }
+    grpc_only = {"header_filter": {"header": IS_GRPC}}
     return {
-        "filter": {"and_filter": {"filters": [is_grpc, _status(status)]}},
-        "body_format_override": {"text_format_source": {"inline_string": told.message}},
+        "filter": {"and_filter": {"filters": [grpc_only, _status(status)]}},
+        "status_code": _OK,
+        "body_format_override": _NO_BODY,
         "headers_to_add": headers_to_add({**grpc_headers(told), **_headers(told)}, _ABSENT),
     }
 

@@ -2,15 +2,13 @@
 
 from collections.abc import Iterator
 
+from services.common.channels import CALLEE_KEY
 from services.common.settings import SERVICES as NAMES
 from services.common.settings import Settings
 from services.gateway.dialects.wia import BASE_PATHS
 from services.gateway.envoy.parts import Config, headers_to_add, seconds, typed
 from services.gateway.methods import METHODS, Method
 from services.gateway.streaming.limits import Limits
-
-CALLEE_HEADER = "x-affectmesh-callee"
-"""Names the service that a health check is for: all share its path."""
 
 PATIENCE_S = 5.0
 """How much longer Envoy waits than the gateway, whose own answer says more."""
@@ -21,7 +19,11 @@ MAY_HAVE_RUN = (*NEVER_RAN, "reset", "unavailable")
 RETRIES = 2
 
 AUTHORIZATION_FILTER = "envoy.filters.http.ext_authz"
+ADMITTED_FILTER = "envoy.filters.http.rbac"
 BUFFER_FILTER = "envoy.filters.http.buffer"
+
+IS_GRPC = {"name": "content-type", "string_match": {"prefix": "application/grpc"}}
+"""Of gRPC and gRPC-Web."""
 
 _LONGEST = 2**63 - 1
 
@@ -67,7 +69,8 @@ def _public_methods(settings: Settings) -> Iterator[Config]:
     for method in METHODS.values():
         if method.public:
             action = _unary(method, settings) if not method.streams else _stream(method)
-            route: Config = {"match": {"path": method.path}, "route": action}
+            match = {"path": method.path, "headers": [IS_GRPC]}
+            route: Config = {"match": match, "route": action}
             if not method.streams:
                 largest = settings.max_body_mb * 1024 * 1024
                 kind = "envoy.extensions.filters.http.buffer.v3.BufferPerRoute"
@@ -155,15 +158,17 @@ def _internal_method(method: Method) -> Config:
 def _health_checks() -> Iterator[Config]:
     for name in NAMES:
         if name != "gateway":
-            callee = {"name": CALLEE_HEADER, "string_match": {"exact": name}}
+            callee = {"name": CALLEE_KEY, "string_match": {"exact": name}}
             match = {"prefix": "/grpc.health.v1.Health/", "headers": [callee]}
             yield {"match": match, "route": {"cluster": name, "timeout": "5s"}}
 
 
 def _open(route: Config) -> Config:
     """A route that the gateway guards itself."""
-    kind = "envoy.extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute"
-    return {**route, "typed_per_filter_config": {AUTHORIZATION_FILTER: typed(kind, disabled=True)}}
+    unasked = typed("envoy.extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute", disabled=True)
+    unchecked = typed("envoy.extensions.filters.http.rbac.v3.RBACPerRoute")
+    filters = {AUTHORIZATION_FILTER: unasked, ADMITTED_FILTER: unchecked}
+    return {**route, "typed_per_filter_config": filters}
 
 
 def _refused(match: Config, status: int) -> Config:

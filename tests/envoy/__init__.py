@@ -1,0 +1,1 @@
+"""The real Envoy before a real mesh."""
