@@ -264,6 +264,7 @@ class _Outgoing:
         self._begun = False
         self._waiting: list[bytes] = []
         self._size = 0
+        self._sent = 0
 
     async def write(self, chunk: bytes) -> None:
         """The next bytes. Raises what the job service raises."""
@@ -276,6 +277,8 @@ class _Outgoing:
         """The file as it is kept. Raises what the job service raises."""
         await self._flush()
         try:
+            end = pb.MediaEnd(size_bytes=self._sent)
+            await self._call.write(pb.UploadMediaRequest(end=end))
             await self._call.done_writing()
             kept: pb.Media = await self._call
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
@@ -293,6 +296,7 @@ class _Outgoing:
                 await self._call.write(pb.UploadMediaRequest(description=self._description))
             whole = memoryview(b"".join(self._waiting))
             self._waiting, self._size = [], 0
+            self._sent += len(whole)
             for start in range(0, len(whole), _MESSAGE_BYTES):
                 chunk = bytes(whole[start : start + _MESSAGE_BYTES])
                 await self._call.write(pb.UploadMediaRequest(chunk=chunk))

@@ -73,6 +73,7 @@ class MediaService:
         return await self.send(
             pb.UploadMediaRequest(description=description),
             *(pb.UploadMediaRequest(chunk=part) for part in parts),
+            pb.UploadMediaRequest(end=pb.MediaEnd(size_bytes=len(data))),
         )
 
     async def send(self, *requests: pb.UploadMediaRequest) -> pb.Media:
@@ -115,7 +116,7 @@ async def media_service(folder: Path, **overrides: object) -> AsyncIterator[Medi
     media = MediaStore(database, store, given.retention_days, clock)
 
     async def add(server: grpc.aio.Server) -> None:
-        servicer = _Servicer()
+        servicer = _Servicer()  # type: ignore[abstract]
         servicer.media = media
         jobs_pb2_grpc.add_JobServiceServicer_to_server(servicer, server)
 

@@ -205,6 +205,18 @@ async def test_an_upload_must_begin_with_its_description(service: MediaService) 
     assert service.files() == []
 
 
+async def test_an_upload_without_its_end_broke_off(service: MediaService) -> None:
+    current.set(ALICE)
+    described = pb.UploadMediaRequest(description=pb.MediaDescription())
+    chunk = pb.UploadMediaRequest(chunk=files.wav())
+    short = pb.UploadMediaRequest(end=pb.MediaEnd(size_bytes=len(files.wav()) - 1))
+    for messages in ((described, chunk), (described, chunk, short), (described, short)):
+        with pytest.raises(errors.InvalidRequest):
+            await service.send(*messages)
+    assert service.files() == []
+    assert await rows(service) == []
+
+
 async def test_nobody_uploads_for_nobody(service: MediaService) -> None:
     current.set(None)
     with pytest.raises(errors.Unauthorized):
