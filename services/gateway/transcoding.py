@@ -121,7 +121,7 @@ def _value_parser(field: FieldDescriptor) -> Parser:
     if field.enum_type is not None:
         return _enum_parser(field.enum_type)
     if field.type == FieldDescriptor.TYPE_BYTES:
-        return _parse_bytes
+        return parse_bytes
     return _SCALARS[field.cpp_type]
 
 
@@ -144,19 +144,20 @@ def _map_parser(parse: Parser) -> Parser:
 
 
 def _enum_parser(enum: EnumDescriptor) -> Parser:
-    words = {word: number for number, word in _words(enum).items() if number}
+    known = {word: number for number, word in words(enum).items() if number}
 
     def parse(value: Any, path: str) -> int:
-        number = words.get(value.lower()) if type(value) is str else None
+        number = known.get(value.lower()) if type(value) is str else None
         if number is None:
-            raise invalid(path, "is not a known value.", f"Use one of {', '.join(words)}.")
+            raise invalid(path, "is not a known value.", f"Use one of {', '.join(known)}.")
         return number
 
     return parse
 
 
 @cache
-def _words(enum: EnumDescriptor) -> Mapping[int, str]:
+def words(enum: EnumDescriptor) -> Mapping[int, str]:
+    """The word of each number of an enum, lower-case and without the prefix of all."""
     prefix = enum.values_by_number[0].name.removesuffix("UNSPECIFIED")
     return {value.number: value.name.removeprefix(prefix).lower() for value in enum.values}
 
@@ -201,7 +202,8 @@ def _integer_parser(least: int, most: int) -> Parser:
     return parse
 
 
-def _parse_bytes(value: Any, path: str) -> bytes:
+def parse_bytes(value: Any, path: str) -> bytes:
+    """The bytes of base64, bare or a data URI. Raises InvalidRequest."""
     if type(value) is not str:
         raise invalid(path, "must be a string.", "Send base64, bare or as a data URI.")
     if value.startswith("data:"):
@@ -266,7 +268,7 @@ def _value_renderer(field: FieldDescriptor) -> Renderer:
     if field.message_type is not None:
         return _message_renderer(field.message_type)
     if field.enum_type is not None:
-        return _words(field.enum_type).__getitem__
+        return words(field.enum_type).__getitem__
     if field.type == FieldDescriptor.TYPE_BYTES:
         return lambda value: base64.b64encode(value).decode()
     return _as_is

@@ -1,0 +1,102 @@
+"""The jobs of one dialect, for the current caller."""
+
+from collections.abc import AsyncIterator
+
+import grpc
+import structlog
+
+from affectmesh.v1 import jobs_pb2 as pb
+from affectmesh.v1 import jobs_pb2_grpc
+from services.common import errors
+from services.common.channels import Channels, call, metadata
+
+log = structlog.get_logger()
+
+_TIMEOUT_S = 10.0
+_READ_TIMEOUT_S = 600.0
+
+
+class Jobs:
+    """Calls of the job service. What is another organisation's, or came through another dialect, is
+    not found."""
+
+    def __init__(self, channels: Channels, dialect: "pb.Dialect.ValueType") -> None:
+        self.stub = channels.stub("jobs", jobs_pb2_grpc.JobServiceStub)
+        self._dialect = dialect
+
+    async def create(self, job: pb.Job, callback_url: str = "") -> pb.Job:
+        """Queues a job. Its input is deleted where the job is refused."""
+        job.dialect = self._dialect
+        request = pb.CreateJobRequest(job=job, callback_url=callback_url)
+        try:
+            made: pb.Job = await call("jobs", self.stub.CreateJob, request, _TIMEOUT_S)
+        except errors.AffectMeshError:
+            await self.discard(job.input.media_id)
+            raise
+        return made
+
+    async def discard(self, media_id: str) -> None:
+        """Deletes an input that no job will read; what cannot be deleted now expires."""
+        if not media_id:
+            return
+        request = pb.DeleteMediaRequest(media_id=media_id)
+        try:
+            await call("jobs", self.stub.DeleteMedia, request, _TIMEOUT_S)
+        except errors.AffectMeshError as error:
+            log.warning("input not discarded", media_id=media_id, problem=error.message)
+
+    async def get(self, job_id: str) -> pb.Job:
+        """One job. Raises NotFound."""
+        request = pb.GetJobRequest(job_id=job_id)
+        try:
+            job: pb.Job = await call("jobs", self.stub.GetJob, request, _TIMEOUT_S)
+        except (errors.NotFound, errors.InvalidRequest):
+            raise missing(job_id) from None
+        if job.dialect != self._dialect:
+            raise missing(job_id)
+        return job
+
+    async def newest(self, count: int) -> list[pb.Job]:
+        """The newest jobs, at most 100."""
+        request = pb.ListJobsRequest(dialect=self._dialect, page_size=count)
+        found: pb.ListJobsResponse = await call("jobs", self.stub.ListJobs, request, _TIMEOUT_S)
+        return list(found.jobs)
+
+    async def media(self, media_id: str) -> pb.Media | None:
+        """The description of a file, None where it is gone."""
+        request = pb.GetMediaRequest(media_id=media_id)
+        try:
+            media: pb.Media = await call("jobs", self.stub.GetMedia, request, _TIMEOUT_S)
+        except errors.NotFound:
+            return None
+        return media
+
+    async def read(self, media_id: str) -> AsyncIterator[bytes]:
+        """The bytes of a file. Raises NotFound with the first."""
+        request = pb.DownloadMediaRequest(media_id=media_id)
+        stream = self.stub.DownloadMedia(request, timeout=_READ_TIMEOUT_S, metadata=metadata())
+        try:
+            async for message in stream:
+                if message.WhichOneof("message") == "chunk":
+                    yield message.chunk
+        except grpc.aio.AioRpcError as error:
+            raise errors.from_rpc(error, "jobs") from error
+        finally:
+            stream.cancel()
+
+    async def content(self, job: pb.Job, file_name: str) -> bytes:
+        """One form of a job's result, whole. Raises NotFound."""
+        for file in job.representations:
+            if file.file_name == file_name:
+                return b"".join([piece async for piece in self.read(file.media_id)])
+        raise errors.NotFound(
+            "The result is no longer kept.", suggestion="Send the file again for a new one."
+        )
+
+
+def missing(job_id: str) -> errors.NotFound:
+    """The refusal of an id that is none of the caller's."""
+    return errors.NotFound(
+        f"There is no {job_id[:64]!r} here.",
+        suggestion="Check the id; what has expired is gone for good.",
+    )

@@ -1,0 +1,30 @@
+"""The methods of one path, refused in the words of its own dialect where there is no such."""
+
+from collections.abc import Mapping
+
+from starlette.routing import Route
+
+from services.common import errors
+from services.gateway.endpoint import Answer, Dialect, Endpoint, Exchange, Handler
+
+
+def route(path: str, dialect: Dialect, handlers: Mapping[str, Handler]) -> Route:
+    """A route that serves each HTTP method by its handler."""
+    return Route(path, Endpoint(path, dialect, _Verbs(handlers)))
+
+
+class _Verbs:
+    """HEAD is served as GET."""
+
+    def __init__(self, handlers: Mapping[str, Handler]) -> None:
+        self._handlers = handlers
+
+    async def __call__(self, exchange: Exchange) -> Answer:
+        method = exchange.scope["method"]
+        handler = self._handlers.get("GET" if method == "HEAD" else method)
+        if handler is None:
+            allowed = exchange.headers["allow"] = ", ".join(self._handlers)
+            raise errors.MethodNotAllowed(
+                f"{method[:16]} is not allowed here.", suggestion=f"Use {allowed}."
+            )
+        return await handler(exchange)
