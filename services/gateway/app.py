@@ -16,6 +16,7 @@ from services.common.settings import SERVICES, Settings
 from services.gateway import accounts
 from services.gateway.dialects import deepaffects, emovision, wia
 from services.gateway.endpoint import refusal
+from services.gateway.native import jobs
 from services.gateway.policy import Policy
 from services.gateway.streaming import routes as streaming
 
@@ -39,6 +40,7 @@ def build(
             *accounts.routes(settings, channels, policy),
             *emovision.routes(settings, channels, policy),
             *deepaffects.routes(settings, channels, policy),
+            *jobs.routes(settings, channels, policy),
             *streaming.routes(channels, policy),
         ],
         exception_handlers={404: _no_route, 405: _no_route},

@@ -16,8 +16,10 @@ from functools import cache
 from typing import Any
 
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
+from google.protobuf.json_format import MessageToDict, ParseDict, ParseError
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
+from google.protobuf.struct_pb2 import Struct
 
 from services.common.errors import InvalidRequest
 
@@ -73,6 +75,8 @@ def invalid(path: str, message: str, suggestion: str) -> InvalidRequest:
 
 
 def _message_parser(descriptor: Descriptor) -> Parser:
+    if descriptor.full_name == "google.protobuf.Struct":
+        return _parse_struct
     message_class = GetMessageClass(descriptor)
     parsers: dict[str, tuple[str, Parser]] = {}
 
@@ -141,6 +145,15 @@ def _map_parser(parse: Parser) -> Parser:
         return {key: parse(item, f"{path}.{key}") for key, item in value.items()}
 
     return parse_map
+
+
+def _parse_struct(value: Any, path: str) -> Struct:
+    if type(value) is not dict:
+        raise invalid(path, "must be a JSON object.", "Send any object.")
+    try:
+        return ParseDict(value, Struct())
+    except ParseError:
+        raise invalid(path, "is nested too deeply.", "Send a flatter object.") from None
 
 
 def _enum_parser(enum: EnumDescriptor) -> Parser:
@@ -282,5 +295,18 @@ def _message_renderer(descriptor: Descriptor) -> Renderer:
     if descriptor.full_name == "google.protobuf.Timestamp":
         return lambda value: value.ToJsonString()
     if descriptor.full_name == "google.protobuf.Struct":
-        return dict
+        return _render_struct
     return lambda message: renderer(descriptor)(message)
+
+
+def _render_struct(struct: Struct) -> dict[str, Any]:
+    return {key: _whole(value) for key, value in MessageToDict(struct).items()}
+
+
+def _whole(value: Any) -> Any:
+    """A Struct holds every number as a float: whole ones are written as they came."""
+    if isinstance(value, dict):
+        return {key: _whole(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_whole(item) for item in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value

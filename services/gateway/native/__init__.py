@@ -1,0 +1,1 @@
+"""Jobs, media and webhooks over REST, in the words of WIA."""
