@@ -6,19 +6,17 @@ also after redirects and whatever a name resolves to, is checked before it is ma
 """
 
 import asyncio
-import ipaddress
-import socket
 import tempfile
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
-from typing import IO, Any
+from typing import IO
 from urllib.parse import urlsplit
 
 import aiohttp
 import grpc
 
 from affectmesh.v1 import jobs_pb2, jobs_pb2_grpc
-from services.common import channels, errors, metrics
+from services.common import addresses, channels, errors, metrics
 from services.common.channels import Channels
 from services.common.settings import Settings
 
@@ -26,19 +24,11 @@ MAX_REDIRECTS = 5
 _CHUNK_BYTES = 64 * 1024
 
 
-_GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")
-_NAT64 = ipaddress.ip_network("64:ff9b::/96")
-
-
-class _PrivateAddress(OSError):
-    """The URL leads inside."""
-
-
 class MediaLoader:
     """Loads media within limits on address, time and size."""
 
     def __init__(self, settings: Settings, channels: Channels) -> None:
-        self._allow_private = settings.fetch_allow_private
+        self._open_socket = addresses.opener(settings.fetch_allow_private)
         self._timeout = aiohttp.ClientTimeout(
             total=settings.fetch_timeout_s, sock_connect=min(5.0, settings.fetch_timeout_s)
         )
@@ -153,7 +143,7 @@ class MediaLoader:
                 suggestion="Send the bytes as base64, or a URL on a faster host.",
             ) from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            if _is_private(error):
+            if addresses.leads_inside(error):
                 raise errors.FetchFailed(
                     "The URL leads to an address that is not public.",
                     suggestion="Send the bytes as base64, or a public URL.",
@@ -162,14 +152,6 @@ class MediaLoader:
                 "The URL cannot be fetched.", suggestion="Check the address and that it is public."
             ) from None
 
-    def _open_socket(self, address: tuple[Any, ...]) -> socket.socket:
-        family, kind, protocol, _, peer = address
-        if not self._allow_private and not _is_public(peer[0]):
-            raise _PrivateAddress
-        opened = socket.socket(family, kind, protocol)
-        opened.setblocking(False)
-        return opened
-
 
 def _is_web(url: str) -> bool:
     try:
@@ -177,28 +159,6 @@ def _is_web(url: str) -> bool:
     except ValueError:
         return False
     return parts.scheme in ("http", "https") and bool(parts.hostname)
-
-
-def _is_public(host: str) -> bool:
-    address = ipaddress.ip_address(host.split("%")[0])
-    if isinstance(address, ipaddress.IPv6Address):
-        inner = address.ipv4_mapped or address.sixtofour
-        if address in _NAT64:
-            inner = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-        if inner is None:
-            return address.is_global and address in _GLOBAL_UNICAST
-        address = inner
-    return address.is_global and not address.is_multicast
-
-
-def _is_private(error: BaseException | None) -> bool:
-    while error is not None:
-        if isinstance(error, _PrivateAddress):
-            return True
-        if isinstance(error, BaseExceptionGroup):
-            return any(_is_private(inner) for inner in error.exceptions)
-        error = error.__cause__ or error.__context__
-    return False
 
 
 async def _read(response: aiohttp.ClientResponse, limit_bytes: int) -> AsyncGenerator[bytes]:

@@ -12,7 +12,7 @@ import uvloop
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from services.common import caller, errors, media
+from services.common import addresses, caller, errors
 from services.common.caller import Caller
 from services.common.channels import Channels
 from services.common.media import MAX_REDIRECTS, MediaLoader
@@ -343,17 +343,17 @@ def test_the_event_loop_of_the_services_refuses_them_too() -> None:
     "address", ["8.8.8.8", "2001:4860:4860::8888", "64:ff9b::808:808", "::ffff:8.8.8.8"]
 )
 def test_public_addresses_may_be_reached(address: str) -> None:
-    assert media._is_public(address)
+    assert addresses.is_public(address)
 
 
 @pytest.mark.parametrize("target", ["http://127.0.0.2:{port}/body", "http://[::1]:{port}/body"])
 async def test_a_redirect_inside_is_refused(
     guarded: MediaLoader, site: Site, target: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    public = media._is_public
+    public = addresses.is_public
     monkeypatch.setattr(
-        media,
-        "_is_public",
+        addresses,
+        "is_public",
         lambda host: (
             ipaddress.ip_address(host) == ipaddress.ip_address("127.0.0.1") or public(host)
         ),
