@@ -100,3 +100,17 @@ TLS_ENDS = Gauge(
     "affectmesh_tls_certificate_ends_seconds",
     "When the certificate that this process calls with ends, in seconds since the epoch.",
 )
+JOBS = Gauge("affectmesh_jobs", "Jobs that have not ended, by state: queued or working.", ["state"])
+JOBS_OLDEST_SECONDS = Gauge(
+    "affectmesh_jobs_oldest_seconds", "How long the oldest queued job that may start has waited."
+)
+JOB_PLACES = Gauge("affectmesh_job_places", "Jobs that the living workers work on at once.")
+JOB_SECONDS = Histogram(
+    "affectmesh_job_seconds",
+    "Time from the making of a job to its end.",
+    ["kind", "state"],
+    buckets=(0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 14400, 86400),
+)
+WEBHOOK_TRIES = Counter(
+    "affectmesh_webhook_tries", "Tries to deliver to webhooks and callbacks.", ["outcome"]
+)

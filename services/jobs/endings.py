@@ -11,7 +11,7 @@ from sqlalchemy import RowMapping, delete, insert, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from affectmesh.v1 import jobs_pb2 as pb
-from services.common import errors
+from services.common import errors, metrics
 from services.common.database import fetch_all, fetch_first
 from services.jobs import messages
 from services.jobs.representations import File, events
@@ -96,6 +96,9 @@ class Endings:
         row = await fetch_first(connection, query.returning(jobs))
         if row is None:
             return None
+        kind = pb.JobKind.Name(row["kind"]).removeprefix("JOB_KIND_").lower()
+        waited_s = max(0, now - row["created_ms"]) / 1000
+        metrics.JOB_SECONDS.labels(kind, ending.state.name.lower()).observe(waited_s)
         results = await self._keep(connection, row, ending.files)
         if ending.amount is not None:
             await connection.execute(insert(usage).values(_usage(row, ending.amount, now)))

@@ -19,6 +19,7 @@ from services.jobs import messages
 from services.jobs.deletion import Deletion
 from services.jobs.dispatcher import Dispatcher
 from services.jobs.endings import Endings
+from services.jobs.gauges import Gauges
 from services.jobs.job_methods import JobMethods
 from services.jobs.leases import BEAT_S, Recovery, Watch
 from services.jobs.media import DAY_MS, MediaStore
@@ -34,6 +35,7 @@ from services.jobs.watching import Watching
 
 _TICK_S = 1.0
 _SWEEP_S = 600.0
+_COUNT_S = 10.0
 
 Method = Callable[[Any, Any, Any], Awaitable[Any]]
 
@@ -86,6 +88,7 @@ class JobServicer(JobMethods, MediaMethods, jobs_pb2_grpc.JobServiceServicer):
         self._upkeep.add("dispatch", _TICK_S, dispatcher.run, wakes=True)
         self._upkeep.add("recover", BEAT_S, self._recover)
         self._upkeep.add("bill", _TICK_S, usage.send, wakes=True)
+        self._upkeep.add("count", _COUNT_S, Gauges(database, now_ms).read)
         self._upkeep.add("sweep jobs", _SWEEP_S, self.deletion.sweep)
         self._upkeep.add("sweep media", _SWEEP_S, self.media.sweep)
         self.notices.listen(self._heard)
