@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from services.common import errors
 from services.gateway.transcoding import parse_bytes
 from services.jobs.content import HEAD_BYTES, sniff
+from services.voice import languages
 
 DEFAULT_LANGUAGE = "en-US"
 LONGEST_REQUEST_ID = 128
@@ -43,7 +44,7 @@ def audio(body: Any) -> Audio:
         raise errors.InvalidRequest("The body is not an object.", suggestion="Send a JSON object.")
     encoding = _text(body, "encoding")
     rate_hz = _rate(body.get("sampleRate"))
-    language = _text(body, "languageCode") or DEFAULT_LANGUAGE
+    language = languages.normalise(_text(body, "languageCode") or DEFAULT_LANGUAGE)
     given, url = _text(body, "content"), _text(body, "url")
     if bool(given) == bool(url):
         raise errors.InvalidRequest(
