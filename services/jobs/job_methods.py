@@ -55,8 +55,8 @@ class JobMethods:
     async def CreateJob(self, request: pb.CreateJobRequest, _context: Context) -> pb.Job:
         asking = caller.required()
         values = _wanted(request)
-        key = _key(request)
         media = await self._input(asking, request.job)
+        key = _key(request, media)
         used = amount(request.job.kind, media.duration_ms if media else None)
         values["quoted_usd"] = await self.quotes.usd(used) if used else ""
         now = self.now_ms()
@@ -200,11 +200,16 @@ def _wanted(request: pb.CreateJobRequest) -> dict[str, Any]:
     }
 
 
-def _key(request: pb.CreateJobRequest) -> Key | None:
+def _key(request: pb.CreateJobRequest, media: pb.Media | None) -> Key | None:
+    """The same file uploaded anew is the same request."""
     if not request.idempotency_key:
         return None
     value = text("idempotency_key", request.idempotency_key, LONGEST_KEY)
-    digest = hashlib.sha256(request.SerializeToString(deterministic=True)).hexdigest()
+    asked = pb.CreateJobRequest()
+    asked.CopyFrom(request)
+    if media is not None:
+        asked.job.input.media_id = media.sha256
+    digest = hashlib.sha256(asked.SerializeToString(deterministic=True)).hexdigest()
     return Key(value, digest)
 
 
