@@ -84,7 +84,12 @@ def film(
     options: dict[str, str] | None = None,
 ) -> bytes:
     """A video of that length; the sound is cut or ends before it, and may begin later."""
-    codecs = {"mp4": ("mpeg4", "aac"), "avi": ("mpeg4", "mp3"), "webm": ("libvpx", "libopus")}
+    codecs = {
+        "mp4": ("mpeg4", "aac"),
+        "mov": ("mpeg4", "aac"),
+        "avi": ("mpeg4", "mp3"),
+        "webm": ("libvpx", "libopus"),
+    }
     pictures_codec, sound_codec = codecs[kind]
     height, width, _ = scene(0).shape
     with tempfile.TemporaryDirectory() as folder:

@@ -127,7 +127,7 @@ def _job(video: pb.Media, fields: Mapping[str, str]) -> pb.Job:
                 suggestion=f"Send video, and of {', '.join(_FIELDS)} what you need.",
             )
     options = Struct()
-    if language := fields.get("language", ""):
+    if language := reading.language(fields):
         options.update({"language": language})
     return pb.Job(
         dialect=pb.DIALECT_EMOVISION,

@@ -10,20 +10,19 @@ from services.common import errors
 from services.gateway.dialects.emovision.views import DEPTHS, STATUSES
 from services.gateway.endpoint import Exchange
 from services.jobs.representations.emovision import EXPORTS
+from services.voice import languages
 
 LARGEST_PAGE = 100
 LONGEST_METADATA = 16 * 1024
 DEEPEST_METADATA = 16
 LONGEST_KEY = 255
-_LAST_PAGE = 2**31 // LARGEST_PAGE - 1
+MOST_SKIPPED = 1_000_000
 
 
 def page(parameters: Mapping[str, str]) -> tuple[int, int]:
     """`page` from 1 and `per_page` from 1 to 100."""
-    return (
-        _whole(parameters, "page", 1, _LAST_PAGE),
-        _whole(parameters, "per_page", 20, LARGEST_PAGE),
-    )
+    size = _whole(parameters, "per_page", 20, LARGEST_PAGE)
+    return _whole(parameters, "page", 1, MOST_SKIPPED // size), size
 
 
 def _whole(parameters: Mapping[str, str], name: str, default: int, largest: int) -> int:
@@ -51,6 +50,11 @@ def export_format(parameters: Mapping[str, str]) -> str:
 def depth(fields: Mapping[str, str]) -> str:
     """`depth` of an analysis."""
     return _one_of(fields, "depth", "basic", tuple(DEPTHS))
+
+
+def language(fields: Mapping[str, str]) -> str:
+    """`language`: a BCP 47 tag; empty where it is to be detected."""
+    return languages.normalise(fields.get("language", "").strip(), "language")
 
 
 def _one_of(given: Mapping[str, str], name: str, default: str, known: tuple[str, ...]) -> str:

@@ -1,27 +1,22 @@
 """The recordings of an organisation: EmoVision's view of jobs and their files."""
 
 import asyncio
-import contextlib
 import time
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import grpc
 import orjson
-import structlog
 from starlette.types import Receive
 
 from affectmesh.v1 import jobs_pb2 as pb
-from affectmesh.v1 import jobs_pb2_grpc
 from services.common import errors
 from services.common.channels import Channels, call, metadata
 from services.gateway.dialects.emovision import views
+from services.gateway.dialects.jobs import Jobs
 from services.jobs.representations import emovision
 
-log = structlog.get_logger()
-
 _TIMEOUT_S = 10.0
-_READ_TIMEOUT_S = 600.0
 _PAUSE_S = 0.5
 
 
@@ -29,31 +24,28 @@ class Recordings:
     """Calls of the job service on behalf of the current caller."""
 
     def __init__(self, channels: Channels) -> None:
-        self._jobs = channels.stub("jobs", jobs_pb2_grpc.JobServiceStub)
+        self._jobs = Jobs(channels, pb.DIALECT_EMOVISION)
+        self._stub = self._jobs.stub
 
     async def create(self, job: pb.Job, idempotency_key: str) -> pb.Job:
         """Queues a recording's job; the same key gives the same job."""
         request = pb.CreateJobRequest(job=job, idempotency_key=idempotency_key)
-        made: pb.Job = await call("jobs", self._jobs.CreateJob, request, _TIMEOUT_S)
+        made: pb.Job = await call("jobs", self._stub.CreateJob, request, _TIMEOUT_S)
         return made
 
     async def get(self, recording_id: str) -> pb.Job:
         """The job of a recording. Raises NotFound, for those of others too."""
-        request = pb.GetJobRequest(job_id=emovision.job_id(recording_id))
         try:
-            job: pb.Job = await call("jobs", self._jobs.GetJob, request, _TIMEOUT_S)
-        except (errors.NotFound, errors.InvalidRequest):
+            return await self._jobs.get(emovision.job_id(recording_id))
+        except errors.NotFound:
             raise _missing(recording_id) from None
-        if job.dialect != pb.DIALECT_EMOVISION:
-            raise _missing(recording_id)
-        return job
 
     async def page(self, number: int, size: int, status: str) -> pb.ListJobsResponse:
         """A page of recordings, newest first; `status` is a word of the document."""
         states = () if status == "all" else views.STATUSES[status]
         found: pb.ListJobsResponse = await call(
             "jobs",
-            self._jobs.ListJobs,
+            self._stub.ListJobs,
             pb.ListJobsRequest(
                 dialect=pb.DIALECT_EMOVISION,
                 states=states,
@@ -70,7 +62,7 @@ class Recordings:
         request = pb.DeleteJobRequest(job_id=job.job_id)
         try:
             receipt: pb.DeletionReceipt = await call(
-                "jobs", self._jobs.DeleteJob, request, _TIMEOUT_S
+                "jobs", self._stub.DeleteJob, request, _TIMEOUT_S
             )
         except errors.NotFound:
             raise _missing(recording_id) from None
@@ -78,48 +70,31 @@ class Recordings:
 
     async def video(self, job: pb.Job) -> pb.Media | None:
         """The description of what was uploaded; None where it is gone."""
-        request = pb.GetMediaRequest(media_id=job.input.media_id)
-        try:
-            media: pb.Media = await call("jobs", self._jobs.GetMedia, request, _TIMEOUT_S)
-        except errors.NotFound:
-            return None
-        return media
+        return await self._jobs.media(job.input.media_id)
 
     async def discard(self, media_id: str) -> None:
-        """Deletes an upload of which nothing became; what cannot be deleted now expires."""
-        request = pb.DeleteMediaRequest(media_id=media_id)
-        try:
-            await call("jobs", self._jobs.DeleteMedia, request, _TIMEOUT_S)
-        except errors.AffectMeshError as error:
-            log.warning("upload left to expire", media=media_id, problem=error.message)
+        """Deletes an upload of which nothing became."""
+        await self._jobs.discard(media_id)
 
     async def summary(self, job: pb.Job) -> Mapping[str, Any]:
         """What the document shows of an analysis; its fields are empty where there is none."""
-        return await self._read(job, emovision.SUMMARY)
+        try:
+            return await self._read(job, emovision.SUMMARY)
+        except errors.NotFound:
+            return views.UNKNOWN
 
     async def detail(self, job: pb.Job) -> Mapping[str, Any]:
         """All that is known of an analysis; only the document's fields where there is none."""
         return await self._read(job, emovision.DETAIL)
 
-    async def file(self, job: pb.Job, name: str) -> AsyncIterator[bytes]:
-        """The bytes of a file made of a recording. Raises NotFound before the first."""
+    def file(self, job: pb.Job, name: str) -> AsyncIterator[bytes]:
+        """The bytes of a file made of a recording. Raises NotFound."""
         for made in job.representations:
             if made.file_name == name:
-                request = pb.DownloadMediaRequest(media_id=made.media_id)
-                break
-        else:
-            raise errors.NotFound(
-                "The recording has no such file.", suggestion="Analyse it again for its exports."
-            )
-        stream = self._jobs.DownloadMedia(request, timeout=_READ_TIMEOUT_S, metadata=metadata())
-        try:
-            async for answer in stream:
-                if answer.WhichOneof("message") == "chunk":
-                    yield answer.chunk
-        except grpc.aio.AioRpcError as error:
-            raise errors.from_rpc(error, "jobs") from error
-        finally:
-            stream.cancel()
+                return self._jobs.read(made.media_id)
+        raise errors.NotFound(
+            "The recording has no such file.", suggestion="Analyse it again for its exports."
+        )
 
     async def ended(self, job: pb.Job, wait_s: float, receive: Receive) -> pb.Job:
         """The job once it has ended; as it stands when time is up or the client leaves."""
@@ -140,7 +115,7 @@ class Recordings:
         until = time.monotonic() + wait_s
         while not _is_over(job) and (left := until - time.monotonic()) > 0:
             request = pb.WatchJobRequest(job_id=job.job_id)
-            stream = self._jobs.WatchJob(request, timeout=left, metadata=metadata())
+            stream = self._stub.WatchJob(request, timeout=left, metadata=metadata())
             try:
                 async for job in stream:
                     if _is_over(job):
@@ -157,9 +132,8 @@ class Recordings:
     async def _read(self, job: pb.Job, name: str) -> Mapping[str, Any]:
         if job.state != pb.JOB_STATE_DONE:
             return views.UNKNOWN
-        async with contextlib.aclosing(self.file(job, name)) as pieces:  # type: ignore[type-var]
-            found = orjson.loads(b"".join([piece async for piece in pieces]))
-        return dict(found)
+        found: Mapping[str, Any] = orjson.loads(await self._jobs.content(job, name))
+        return found
 
 
 def _is_over(job: pb.Job) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from starlette.routing import Route
 
@@ -17,7 +17,8 @@ from services.gateway.dialects.emovision.analysis import Analysis
 from services.gateway.dialects.emovision.recordings import Recordings
 from services.gateway.dialects.emovision.webhooks import Webhooks
 from services.gateway.dialects.emovision.words import EmoVision, VideoWords
-from services.gateway.endpoint import Answer, Endpoint, Exchange, Handler
+from services.gateway.dialects.verbs import route
+from services.gateway.endpoint import Answer, Exchange, Handler
 from services.gateway.policy import Policy
 from services.jobs.representations import emovision
 
@@ -32,13 +33,10 @@ def routes(settings: Settings, channels: Channels, policy: Policy) -> Iterator[R
     """Every route of the dialect."""
     access, recordings = Access(policy), Recordings(channels)
     analysis = Analysis(settings, channels, access, recordings)
-    path = "/api/v1/analyze"
-    yield Route(path, Endpoint(path, VideoWords(), analysis), methods=["POST"])
-    for path, method, handler in (
-        *_Kept(access, recordings).routes(),
-        *Webhooks(channels, access).routes(),
-    ):
-        yield Route(path, Endpoint(path, EmoVision(), handler), methods=[method])
+    yield route("/api/v1/analyze", VideoWords(), {"POST": analysis})
+    kept, webhooks = _Kept(access, recordings), Webhooks(channels, access)
+    for path, handlers in {**kept.handlers(), **webhooks.handlers()}.items():
+        yield route(path, EmoVision(), handlers)
 
 
 class _Kept:
@@ -48,13 +46,14 @@ class _Kept:
         self._access = access
         self._recordings = recordings
 
-    def routes(self) -> Iterator[tuple[str, str, Handler]]:
-        """Path, method and handler of each."""
+    def handlers(self) -> Mapping[str, Mapping[str, Handler]]:
+        """By path and method."""
         one = "/api/v1/recordings/{recording_id}"
-        yield "/api/v1/recordings", "GET", self._list
-        yield one, "GET", self._get
-        yield one, "DELETE", self._delete
-        yield f"{one}/export", "GET", self._export
+        return {
+            "/api/v1/recordings": {"GET": self._list},
+            one: {"GET": self._get, "DELETE": self._delete},
+            f"{one}/export": {"GET": self._export},
+        }
 
     async def _list(self, exchange: Exchange) -> Answer:
         await self._access.read(exchange)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Mapping
 from typing import Any
 
 from google.protobuf.message import Message
@@ -31,17 +31,17 @@ class Webhooks:
         self._jobs = channels.stub("jobs", jobs_pb2_grpc.JobServiceStub)
         self._access = access
 
-    def routes(self) -> Iterator[tuple[str, str, Handler]]:
-        """Path, method and handler of each."""
+    def handlers(self) -> Mapping[str, Mapping[str, Handler]]:
+        """By path and method."""
         one = "/api/v1/webhooks/{webhook_id}"
-        yield "/api/v1/webhooks", "POST", self._register
-        yield "/api/v1/webhooks", "GET", self._list
-        yield one, "PATCH", self._update
-        yield one, "DELETE", self._delete
-        yield f"{one}/test", "POST", self._test
-        yield f"{one}/rotate", "POST", self._rotate
-        yield f"{one}/deliveries", "GET", self._deliveries
-        yield f"{one}/deliveries/{{delivery_id}}/redeliver", "POST", self._redeliver
+        return {
+            "/api/v1/webhooks": {"POST": self._register, "GET": self._list},
+            one: {"PATCH": self._update, "DELETE": self._delete},
+            f"{one}/test": {"POST": self._test},
+            f"{one}/rotate": {"POST": self._rotate},
+            f"{one}/deliveries": {"GET": self._deliveries},
+            f"{one}/deliveries/{{delivery_id}}/redeliver": {"POST": self._redeliver},
+        }
 
     async def _register(self, exchange: Exchange) -> Answer:
         await self._access.change(exchange)
