@@ -7,7 +7,7 @@ _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 
 UP = Gauge(
     "affectmesh_up",
     "1 for a process of the mesh that serves.",
-    ["component", "version", "inference"],
+    ["process", "version", "inference"],
 )
 RPC_SECONDS = Histogram(
     "affectmesh_rpc_seconds",
