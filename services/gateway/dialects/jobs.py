@@ -45,6 +45,15 @@ class Jobs:
         except errors.AffectMeshError as error:
             log.warning("input not discarded", media_id=media_id, problem=error.message)
 
+    async def check_sound(self, media: pb.Media) -> None:
+        """Raises UnsupportedMedia for an input that is a picture; it is deleted."""
+        if media.content_type.startswith("image/"):
+            await self.discard(media.media_id)
+            raise errors.UnsupportedMedia(
+                f"The file is {media.content_type}; it has no sound.",
+                suggestion="Send a recording, or a video with sound.",
+            )
+
     async def get(self, job_id: str) -> pb.Job:
         """One job. Raises NotFound."""
         request = pb.GetJobRequest(job_id=job_id)

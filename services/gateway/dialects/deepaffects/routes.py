@@ -93,6 +93,7 @@ class _Endpoints:
             job.input.url = audio.url
         else:
             kept = await uploads.store(self._channels, "audio", "", _pieces(audio.content))
+            await self._jobs.check_sound(kept)
             job.input.media_id = kept.media_id
         await self._jobs.create(job, callback_url=webhook)
         return Answer({"request_id": request_id, "api": API})
