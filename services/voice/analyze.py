@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from services.common import labels
 from services.common.errors import InvalidAudio
 from services.common.inference import Inference, ModelInfo
-from services.voice import activity, audio, languages, prosody, segmentation
+from services.voice import activity, languages, prosody, segmentation
 from services.voice.activity import Span, SpeechDetector, first, speech_spans, until
-from services.voice.audio import Recording
-from services.voice.emotion import EmotionReader
-from services.voice.features import SAMPLE_RATE_HZ, Samples
+from services.voice.audio import Decoding, Media, Recording
+from services.voice.emotion import EmotionReader, Floats
+from services.voice.features import SAMPLE_RATE_HZ, Sound
 from services.voice.options import Options
 from services.voice.prosody import Prosody
 from services.voice.segmentation import Piece
@@ -103,16 +103,19 @@ class VoiceAnalyzer:
         """Names of the models that every analysis needs."""
         return (activity.MODEL, *self.emotions.models)
 
-    async def analyze(self, data: bytes, options: Options) -> Analysis:
-        """Analyse the bytes of a recording.
+    async def analyze(self, media: Media, options: Options) -> Analysis:
+        """Analyse a recording: its bytes, or an open file.
 
-        Raises what audio.decode raises, and InvalidAudio where no track has speech.
+        Raises what audio.Decoding raises, and InvalidAudio where no track has speech.
         """
-        recording = await self._on_thread(audio.decode, data, options.selection)
-        findings = [
-            await self._analyze_track(samples, channel, options)
-            for samples, channel in zip(recording.tracks, recording.channels, strict=True)
-        ]
+        recording = await self._decode(media, options)
+        try:
+            findings = [
+                await self._analyze_track(track, channel, options)
+                for track, channel in zip(recording.tracks, recording.channels, strict=True)
+            ]
+        finally:
+            recording.close()
         if not any(found.speech_ms for found in findings):
             raise InvalidAudio(
                 "No speech found in the recording.",
@@ -127,9 +130,22 @@ class VoiceAnalyzer:
             models=tuple(map(self.inference.info, (*self.models[:1], *self.emotions.models))),
         )
 
-    async def _analyze_track(self, samples: Samples, channel: int, options: Options) -> Finding:
+    async def _decode(self, media: Media, options: Options) -> Recording:
+        """Some seconds at a time, so that a long recording leaves room for others."""
+        decoding = await self._on_thread(Decoding, media, options.selection)
+        try:
+            while await self._on_thread(decoding.step):
+                pass
+            return await self._on_thread(decoding.finish)
+        except BaseException:
+            decoding.discard()
+            raise
+        finally:
+            decoding.close()
+
+    async def _analyze_track(self, samples: Sound, channel: int, options: Options) -> Finding:
         chances = await self._speech_probabilities(samples)
-        speech = speech_spans(chances, samples.size, min_silence_ms=UTTERANCE_GAP_MS)
+        speech = await self._on_thread(_spans, chances, samples.size, UTTERANCE_GAP_MS)
         if options.max_speech_ms is not None:
             speech = first(speech, options.max_speech_ms * SAMPLE_RATE_HZ // 1000)
         if not speech:
@@ -140,17 +156,20 @@ class VoiceAnalyzer:
         language = languages.tag_of(transcript.language, options.language) if transcript else None
         kind, warnings = _kind_of_segments(options.segment_by, transcript)
         pieces = segmentation.segment(kind, speech, words, options.window_ms, samples.size)
+        above_noise_db = await self._on_thread(_above_noise_db, samples, speech)
+        count = len(words) if transcript else None
         measured = None
         if options.prosody:
-            count = len(words) if transcript else None
-            spoken = speech_spans(chances, samples.size, min_silence_ms=PAUSE_MS)
+            spoken = await self._on_thread(_spans, chances, samples.size, PAUSE_MS)
             spoken = until(spoken, speech[-1].end)
-            measured = await self._on_thread(prosody.measure, samples, spoken, count)
+            spoken = until(spoken, speech[-1].end)
+            measured = await self._measure(samples, spoken, count, above_noise_db)
+            warnings += _warnings_of_prosody(measured)
 
         worth, reasons = trust(
             self.trained_languages,
             language or options.language,
-            _above_noise_db(samples, speech),
+            above_noise_db,
             sum(s.samples for s in speech) * 1000 // SAMPLE_RATE_HZ,
         )
         spans = list(dict.fromkeys([*speech, *(piece.span for piece in pieces)]))
@@ -165,12 +184,7 @@ class VoiceAnalyzer:
             prosody=measured,
             transcript=transcript,
             language=language,
-            segments=tuple(
-                self._segment(
-                    piece, self.emotions.probabilities(logits[piece.span], worth), options
-                )
-                for piece in pieces
-            ),
+            segments=await self._on_thread(self._segments, pieces, logits, worth, options),
             warnings=(*warnings, *reasons, *_warnings_of_language(transcript, options.language)),
         )
 
@@ -182,28 +196,53 @@ class VoiceAnalyzer:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._pool, work, *arguments)
 
-    async def _speech_probabilities(self, samples: Samples) -> NDArray[np.float32]:
+    async def _measure(
+        self, samples: Sound, spoken: Sequence[Span], words: int | None, above_noise_db: float
+    ) -> Prosody:
+        meter = prosody.Meter(count_syllables=words is None)
+        for piece in prosody.pieces(spoken):
+            await self._on_thread(meter.add, samples[piece.start : piece.end])
+        return await self._on_thread(meter.result, spoken, words, above_noise_db)
+
+    async def _speech_probabilities(self, samples: Sound) -> NDArray[np.float32]:
         detector = SpeechDetector(self.inference)
         found = [
             await detector.feed(
-                np.asarray(samples[start : start + _BLOCK]), last=start + _BLOCK >= samples.size
+                samples[start : start + _BLOCK], last=start + _BLOCK >= samples.size
             )
             for start in range(0, samples.size, _BLOCK)
         ]
         return np.concatenate(found)
 
     async def _transcribe(
-        self, samples: Samples, speech: Sequence[Span], options: Options
+        self, samples: Sound, speech: Sequence[Span], options: Options
     ) -> Transcript | None:
         if not options.transcript:
             return None
         code = languages.whisper_code(options.language)
         return await self.transcriber.transcribe(samples, speech, code)
 
-    def _segment(self, piece: Piece, emotions: dict[str, float], options: Options) -> Segment:
-        label = max(emotions, key=emotions.__getitem__)
-        dimensions = dimensions_of(emotions) if options.dimensions else None
-        return Segment(piece, label, emotions[label], dimensions)
+    def _segments(
+        self,
+        pieces: Sequence[Piece],
+        logits: Mapping[Span, Floats],
+        worth: float,
+        options: Options,
+    ) -> tuple[Segment, ...]:
+        return tuple(
+            _segment(piece, self.emotions.probabilities(logits[piece.span], worth), options)
+            for piece in pieces
+        )
+
+
+def _segment(piece: Piece, emotions: dict[str, float], options: Options) -> Segment:
+    label = max(emotions, key=emotions.__getitem__)
+    dimensions = dimensions_of(emotions) if options.dimensions else None
+    return Segment(piece, label, emotions[label], dimensions)
+
+
+def _spans(chances: NDArray[np.float32], total: int, min_silence_ms: int) -> list[Span]:
+    return speech_spans(chances, total, min_silence_ms=min_silence_ms)
 
 
 def _kind_of_segments(asked: str, transcript: Transcript | None) -> tuple[str, list[Warning]]:
@@ -218,17 +257,28 @@ def dimensions_of(emotions: dict[str, float]) -> Dimensions:
     return Dimensions(*labels.dimensions(emotions))
 
 
-def _above_noise_db(samples: Samples, speech: Sequence[Span]) -> float:
+def _above_noise_db(samples: Sound, speech: Sequence[Span]) -> float:
     edges = [0, *(edge for span in speech for edge in (span.start, span.end)), samples.size]
     between = list(zip(edges[::2], edges[1::2], strict=True))
     spoken = _power(samples, [(span.start, span.end) for span in speech])
     return spoken.above_db(_power(samples, between))
 
 
-def _power(samples: Samples, stretches: Sequence[tuple[int, int]]) -> Power:
+def _power(samples: Sound, stretches: Sequence[tuple[int, int]]) -> Power:
     """That of stretches of at least 100 ms."""
-    parts = (samples[a:b] for a, b in stretches if b - a >= SAMPLE_RATE_HZ // 10)
+    parts = (
+        samples[start : min(end, start + _BLOCK)]
+        for begin, end in stretches
+        if end - begin >= SAMPLE_RATE_HZ // 10
+        for start in range(begin, end, _BLOCK)
+    )
     return sum(map(Power.of, parts), Power())
+
+
+def _warnings_of_prosody(found: Prosody) -> list[Warning]:
+    if found.unsteady is None:
+        return []
+    return [Warning("NO_JITTER", f"No jitter and no shimmer. {found.unsteady}")]
 
 
 def _warnings_of_language(transcript: Transcript | None, given: str) -> list[Warning]:

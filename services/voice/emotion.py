@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from services.common.inference import Inference, ModelInfo
 from services.voice.activity import Span
-from services.voice.features import HOP, SAMPLE_RATE_HZ, Samples, log_mel
+from services.voice.features import HOP, SAMPLE_RATE_HZ, Samples, Sound, log_mel
 
 Floats = NDArray[np.float64]
 
@@ -25,6 +25,7 @@ LONGEST = BUCKETS[-1] * HOP
 SHORTEST = round(1.5 * SAMPLE_RATE_HZ)
 _DYNAMIC_RANGE = 8.0
 _AT_ONCE = 4
+_GROUP = 64
 
 
 def encoder_input(samples: Samples) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
@@ -65,7 +66,7 @@ class EmotionReader:
     def labels(self) -> tuple[str, ...]:
         return self.info.labels
 
-    async def read(self, samples: Samples, spans: Sequence[Span]) -> Floats:
+    async def read(self, samples: Sound, spans: Sequence[Span]) -> Floats:
         """Return the logits of each span of 16 kHz samples, [spans, labels].
 
         Spans longer than 10 s are read in equal windows and averaged; those shorter than 1.5 s
@@ -84,10 +85,13 @@ class EmotionReader:
                 return np.asarray(logits[0], np.float64)
 
         windows = [_windows(span, samples.size) for span in spans]
-        distinct = list(dict.fromkeys(window for group in windows for window in group))
-        found = await asyncio.gather(*map(read_window, distinct))
-        logits = dict(zip(distinct, found, strict=True))
-        rows = [np.mean([logits[window] for window in group], axis=0) for group in windows]
+        distinct = list(dict.fromkeys(window for parts in windows for window in parts))
+        logits: dict[Span, Floats] = {}
+        for start in range(0, len(distinct), _GROUP):
+            group = distinct[start : start + _GROUP]
+            found = await asyncio.gather(*map(read_window, group))
+            logits |= zip(group, found, strict=True)
+        rows = [np.mean([logits[window] for window in parts], axis=0) for parts in windows]
         return np.array(rows, np.float64).reshape(len(spans), len(self.labels))
 
     def probabilities(self, logits: Floats, trust: float) -> dict[str, float]:

@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 Samples = NDArray[np.float32]
+
+
+class Sound(Protocol):
+    """16 kHz samples, full scale 1, of which stretches are taken; an array is one."""
+
+    @property
+    def size(self) -> int: ...
+
+    def __getitem__(self, stretch: slice, /) -> Samples: ...
+
 
 SAMPLE_RATE_HZ = 16_000
 WINDOW = 400

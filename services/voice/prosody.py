@@ -1,8 +1,8 @@
-"""How something was said: pitch, level, rate and pauses."""
+"""How something was said: pitch, level, rate, pauses and how steady the voice is."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.voice.activity import Span
-from services.voice.features import SAMPLE_RATE_HZ, Samples
+from services.voice.cycles import Cycles, cycles
+from services.voice.features import SAMPLE_RATE_HZ, Samples, Sound
 
 Floats = NDArray[np.float64]
 
@@ -28,13 +29,17 @@ _CANDIDATES = 5
 _SILENCE, _VOICING, _OCTAVE, _JUMP, _SWITCH = 0.03, 0.45, 0.01, 0.35, 0.14
 _PIECE = 5 * SAMPLE_RATE_HZ
 _LEAST_VOICED = 5
+#: What jitter and shimmer need: cycles, and no more noise than this beside and in the voice.
+LEAST_CYCLES = 50
+QUIET_DB, HARMONIC_DB = 10.0, 5.0
 
 
 @dataclass(frozen=True)
 class Prosody:
     """Pitch in Hz over voiced frames (range: 95th minus 5th percentile), mean level of speech in
-    dB, rate in words a minute, pauses as a share of the time from first to last speech, and
-    harmonics-to-noise ratio in dB. None where it cannot be measured."""
+    dB, rate in words a minute, pauses as a share of the time from first to last speech,
+    harmonics-to-noise ratio in dB, and jitter and shimmer (local) as shares. None where it cannot
+    be measured; `unsteady` then says why there is no jitter and no shimmer."""
 
     pitch_mean_hz: float | None
     pitch_range_hz: float | None
@@ -43,41 +48,87 @@ class Prosody:
     speech_rate_wpm: float | None
     pause_ratio: float
     hnr_db: float | None
+    jitter: float | None
+    shimmer: float | None
+    unsteady: str | None
 
 
-def measure(samples: Samples, speech: Sequence[Span], words: int | None) -> Prosody:
-    """Return the prosody of the speech within 16 kHz samples, full scale 1.
+class Meter:
+    """Measures speech that it hears piece by piece, in pieces of some seconds."""
 
-    `words` is their number in the transcript; None estimates the rate from syllable nuclei.
-    """
-    pitches: list[Floats] = []
-    harmonics: list[Floats] = []
-    energy = 0.0
-    syllables = 0
-    for piece in _pieces(speech):
-        part = samples[piece.start : piece.end]
+    def __init__(self, count_syllables: bool) -> None:
+        self._count_syllables = count_syllables
+        self._pitches: list[Samples] = []
+        self._strengths: list[Samples] = []
+        self._cycles = Cycles()
+        self._energy = 0.0
+        self._syllables = 0
+
+    def add(self, part: Samples) -> None:
+        """Hear a piece: 16 kHz samples, full scale 1."""
         pitch, strength = pitch_track(part)
         voiced = pitch > 0
-        pitches.append(pitch[voiced])
-        harmonics.append(strength[voiced])
-        energy += float(np.sum(part.astype(np.float64) ** 2))
-        if words is None:
-            syllables += syllable_nuclei(part, voiced)
-    total = sum(span.samples for span in speech)
-    extent = speech[-1].end - speech[0].start
-    minutes = extent / SAMPLE_RATE_HZ / 60
-    spoken = syllables / SYLLABLES_A_WORD if words is None else words
-    pitch = np.concatenate(pitches)
-    enough = pitch.size >= _LEAST_VOICED
-    return Prosody(
-        pitch_mean_hz=float(pitch.mean()) if enough else None,
-        pitch_range_hz=float(np.subtract(*np.percentile(pitch, (95, 5)))) if enough else None,
-        pitch_std_hz=float(pitch.std()) if enough else None,
-        intensity_db=10 * float(np.log10(energy / total)) + FULL_SCALE_DB if energy else None,
-        speech_rate_wpm=spoken / minutes if spoken else None,
-        pause_ratio=1 - total / extent,
-        hnr_db=_harmonics_to_noise(np.concatenate(harmonics)) if enough else None,
-    )
+        self._pitches.append(pitch[voiced].astype(np.float32))
+        self._strengths.append(strength[voiced].astype(np.float32))
+        self._cycles += cycles(part, pitch, HOP)
+        self._energy += float(np.sum(part.astype(np.float64) ** 2))
+        if self._count_syllables:
+            self._syllables += syllable_nuclei(part, voiced)
+
+    def result(self, speech: Sequence[Span], words: int | None, above_noise_db: float) -> Prosody:
+        """Return the prosody of what was heard.
+
+        speech: where it was. words: their number in the transcript; None estimates the rate from
+        syllable nuclei. above_noise_db: level of speech above the background.
+        """
+        total = sum(span.samples for span in speech)
+        extent = speech[-1].end - speech[0].start
+        minutes = extent / SAMPLE_RATE_HZ / 60
+        spoken = self._syllables / SYLLABLES_A_WORD if words is None else words
+        pitch = np.concatenate(self._pitches).astype(np.float64)
+        enough = pitch.size >= _LEAST_VOICED
+        hnr_db = _harmonics_to_noise(np.concatenate(self._strengths)) if enough else None
+        unsteady = self._why_unsteady(hnr_db, above_noise_db)
+        level = 10 * float(np.log10(self._energy / total)) if self._energy else None
+        return Prosody(
+            pitch_mean_hz=float(pitch.mean()) if enough else None,
+            pitch_range_hz=float(np.subtract(*np.percentile(pitch, (95, 5)))) if enough else None,
+            pitch_std_hz=float(pitch.std()) if enough else None,
+            intensity_db=None if level is None else level + FULL_SCALE_DB,
+            speech_rate_wpm=spoken / minutes if spoken else None,
+            pause_ratio=1 - total / extent,
+            hnr_db=hnr_db,
+            jitter=None if unsteady else self._cycles.jitter,
+            shimmer=None if unsteady else self._cycles.shimmer,
+            unsteady=unsteady,
+        )
+
+    def _why_unsteady(self, hnr_db: float | None, above_noise_db: float) -> str | None:
+        found = min(self._cycles.pairs, self._cycles.amplitude_pairs)
+        if hnr_db is None or found < LEAST_CYCLES:
+            return f"{found} steady cycles of the voice were found; {LEAST_CYCLES} are needed."
+        if above_noise_db < QUIET_DB:
+            return f"The speech is less than {QUIET_DB:g} dB louder than the background."
+        if hnr_db < HARMONIC_DB:
+            return f"Harmonics are less than {HARMONIC_DB:g} dB above the noise in the voice."
+        return None
+
+
+def measure(
+    samples: Sound, speech: Sequence[Span], words: int | None, above_noise_db: float = float("inf")
+) -> Prosody:
+    """Return the prosody of the speech within 16 kHz samples; see Meter."""
+    meter = Meter(count_syllables=words is None)
+    for piece in pieces(speech):
+        meter.add(samples[piece.start : piece.end])
+    return meter.result(speech, words, above_noise_db)
+
+
+def pieces(speech: Sequence[Span]) -> Iterator[Span]:
+    """Give the speech in the pieces in which it is measured, at most 5 s each."""
+    for span in speech:
+        for start in range(span.start, span.end, _PIECE):
+            yield Span(start, min(span.end, start + _PIECE))
 
 
 def pitch_track(samples: Samples) -> tuple[Floats, Floats]:
@@ -138,16 +189,8 @@ def syllable_nuclei(samples: Samples, voiced: NDArray[np.bool_]) -> int:
     return count
 
 
-def _pieces(speech: Sequence[Span]) -> list[Span]:
-    return [
-        Span(start, min(span.end, start + _PIECE))
-        for span in speech
-        for start in range(span.start, span.end, _PIECE)
-    ]
-
-
-def _harmonics_to_noise(strength: Floats) -> float:
-    share = np.clip(strength, 1e-3, 1 - 1e-4)
+def _harmonics_to_noise(strength: Samples) -> float:
+    share = np.clip(strength.astype(np.float64), 1e-3, 1 - 1e-4)
     return float(np.mean(10 * np.log10(share / (1 - share))))
 
 

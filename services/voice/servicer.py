@@ -288,6 +288,8 @@ def _prosody(found: Prosody | None) -> voice_pb2.Prosody | None:
         intensity_db=_rounded(found.intensity_db),
         speech_rate_wpm=_rounded(found.speech_rate_wpm),
         pause_ratio=round(found.pause_ratio, 4),
+        jitter=_rounded(found.jitter),
+        shimmer=_rounded(found.shimmer),
         hnr_db=_rounded(found.hnr_db),
     )
 
@@ -336,6 +338,7 @@ def _provenance(analysis: Analysis, asked: Options) -> list[types_pb2.Provenance
         method = "transcript words" if asked.transcript else "syllable nuclei, 1.5 a word"
         named += [
             types_pb2.Provenance(model="pitch", version="autocorrelation (Boersma 1993)"),
+            types_pb2.Provenance(model="jitter", version="waveform matching (Boersma 2009)"),
             types_pb2.Provenance(model="speech_rate", version=method),
         ]
     return named
