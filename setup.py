@@ -22,11 +22,14 @@ class BuildProtos(build_py):  # type: ignore[misc]
 
         output = self.folder / "affectmesh"
         shutil.rmtree(output, ignore_errors=True)
+        output.mkdir()
         arguments = [
             "protoc",
             f"--proto_path={ROOT / 'protos'}",
             f"--proto_path={files('grpc_tools') / '_proto'}",
             f"--proto_path={_googleapis()}",
+            "--include_source_info",
+            f"--descriptor_set_out={output / 'contract.binpb'}",
             f"--python_out={self.folder}",
             f"--grpc_python_out={self.folder}",
         ]

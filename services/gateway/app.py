@@ -1,20 +1,20 @@
 """The ASGI application of the gateway."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from services.common import errors, telemetry
 from services.common.channels import Channels, call
 from services.common.settings import SERVICES, Settings
-from services.gateway import accounts
-from services.gateway.dialects import deepaffects, emovision, wia
+from services.gateway import accounts, openapi
+from services.gateway.dialects import affectiva, deepaffects, emovision, phonexia, wia
 from services.gateway.endpoint import refusal
 from services.gateway.native import jobs
 from services.gateway.policy import Policy
@@ -36,16 +36,20 @@ def build(
         routes=[
             Route("/healthz", health or Health()),
             Route("/readyz", readiness),
+            *openapi.routes(),
             *analyses,
-            *accounts.routes(settings, channels, policy),
-            *emovision.routes(settings, channels, policy),
-            *deepaffects.routes(settings, channels, policy),
-            *jobs.routes(settings, channels, policy),
-            *streaming.routes(channels, policy),
+            *surface(settings, channels, policy),
         ],
         exception_handlers={404: _no_route, 405: _no_route},
     )
     return _Shortcut({route.path: route.app for route in analyses}, app)
+
+
+def surface(settings: Settings, channels: Channels, policy: Policy) -> Iterator[BaseRoute]:
+    """Every public route that is not made from the contract's annotations."""
+    for api in (accounts, emovision, deepaffects, affectiva, phonexia, jobs):
+        yield from api.routes(settings, channels, policy)
+    yield from streaming.routes(channels, policy)
 
 
 class _Shortcut:
