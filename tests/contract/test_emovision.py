@@ -6,7 +6,9 @@ import hashlib
 import hmac
 import io
 import json
+import os
 import re
+import signal
 import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -32,7 +34,7 @@ from tests.contract.emovision import (
 )
 from tests.contract.shapes import differences
 from tests.contract.tenants import Tenant, billing, tenant
-from tests.fusion.recordings import film, portrait, speech
+from tests.fusion.recordings import empty, film, portrait, speech
 from tests.jobs.emotionml_rules import violations
 
 SECONDS = 6
@@ -429,12 +431,14 @@ async def test_webhooks_are_registered_told_changed_and_deleted(
         for name in sample["data"]:
             assert event["data"][name] == analysis[name]
         assert headers["x-emotionchat-signature"] == sign(secret, body)
-        again = json.dumps(event, separators=(",", ":"), ensure_ascii=False).encode()
-        assert headers["x-emotionchat-signature"] == sign(secret, again)
+        anew = json.dumps(event, separators=(",", ":"), ensure_ascii=False).encode()
+        assert headers["x-emotionchat-signature"] == sign(secret, anew)
 
         path = f"/api/v1/webhooks/{webhook['webhook_id']}"
         (sent,) = (await client.get(f"{path}/deliveries")).json()["deliveries"]
         assert (sent["event"], sent["payload"]) == ("analysis.completed", body.decode())
+        again = await client.post(f"{path}/deliveries/{sent['delivery_id']}/redeliver")
+        assert (again.status_code, again.json()["payload"]) == (200, sent["payload"])
         tested = await client.post(f"{path}/test")
         assert tested.status_code == 200, tested.text
         rotated = (await client.post(f"{path}/rotate")).json()
@@ -445,6 +449,45 @@ async def test_webhooks_are_registered_told_changed_and_deleted(
         assert (gone.status_code, gone.json()["status"]) == (200, "deleted")
         assert (await client.delete(path)).status_code == 404
         assert (await client.get("/api/v1/webhooks")).json()["webhooks"] == []
+
+
+async def test_an_analysis_that_fails_is_told_of(
+    mesh: TemporaryMesh, hook: tuple[str, list[tuple[dict[str, str], bytes]]]
+) -> None:
+    url, received = hook
+    async with await (await tenant(mesh)).client() as client:
+        body = {"url": url, "events": ["analysis.failed"]}
+        assert (await client.post("/api/v1/webhooks", json=body)).status_code == 201
+        refused = await analyze(client, film(1, empty, frame_rate=5))
+        recording_id = refused.json()["details"]["recording_id"]
+
+        def failures() -> list[Any]:
+            events = [json.loads(body) for _, body in received]
+            return [one["data"] for one in events if one["event"] == "analysis.failed"]
+
+        async def told() -> bool:
+            return bool(failures())
+
+        await until(told)
+        (data,) = failures()
+    assert (data["recording_id"], data["status"]) == (recording_id, "failed")
+    assert (data["code"], data["cost_usd"]) == ("INVALID_VIDEO", 0)
+
+
+@pytest.mark.slow
+async def test_an_answer_survives_the_death_of_the_job_service(mesh: TemporaryMesh) -> None:
+    async with await (await tenant(mesh)).client() as client:
+
+        async def there() -> bool:
+            return bool((await client.get("/api/v1/recordings")).json()["total"])
+
+        asking = asyncio.create_task(analyze(client, film(5, portrait(320))))
+        await until(there)
+        os.kill(mesh.pid("jobs"), signal.SIGKILL)
+        response = await asking
+        assert response.status_code == 200, response.text
+        check_analysis(response.json())
+        assert (await client.get("/api/v1/recordings")).json()["total"] == 1
 
 
 def sign(secret: str, payload: bytes) -> str:
