@@ -32,6 +32,8 @@ from services.jobs.tables import MIGRATIONS
 from services.jobs.upkeep import Upkeep
 from services.jobs.usage import Quotes, UsageSender
 from services.jobs.watching import Watching
+from services.jobs.webhook_methods import WebhookMethods
+from services.jobs.webhooks import Webhooks
 
 _TICK_S = 1.0
 _SWEEP_S = 600.0
@@ -63,7 +65,7 @@ def _shielded(method: Method) -> Method:
 
 
 @_uninterrupted
-class JobServicer(JobMethods, MediaMethods, jobs_pb2_grpc.JobServiceServicer):
+class JobServicer(JobMethods, MediaMethods, WebhookMethods, jobs_pb2_grpc.JobServiceServicer):
     """Contract in, contract out."""
 
     def __init__(self, service: Service, database: Database, redis_url: str) -> None:
@@ -74,6 +76,7 @@ class JobServicer(JobMethods, MediaMethods, jobs_pb2_grpc.JobServiceServicer):
         self.now_ms = now_ms
         self.retention_ms = settings.retention_days * DAY_MS
         self.media = MediaStore.open(settings, database)
+        self.webhooks = Webhooks.open(settings, database)
         self.jobs = Records(database, now_ms)
         self.endings = Endings(outbox, now_ms)
         self.deletion = Deletion(database, self.jobs, self.endings, self.media, channels)
@@ -91,6 +94,7 @@ class JobServicer(JobMethods, MediaMethods, jobs_pb2_grpc.JobServiceServicer):
         self._upkeep.add("count", _COUNT_S, Gauges(database, now_ms).read)
         self._upkeep.add("sweep jobs", _SWEEP_S, self.deletion.sweep)
         self._upkeep.add("sweep media", _SWEEP_S, self.media.sweep)
+        self._upkeep.add("sweep deliveries", _SWEEP_S, self.webhooks.sweep)
         self.notices.listen(self._heard)
 
     @classmethod
@@ -107,6 +111,7 @@ class JobServicer(JobMethods, MediaMethods, jobs_pb2_grpc.JobServiceServicer):
         await self.watching.close()
         await self.notices.close()
         await self._sender.close()
+        await self.webhooks.close()
         await self.media.close()
         await self.database.close()
 
@@ -118,6 +123,7 @@ class JobServicer(JobMethods, MediaMethods, jobs_pb2_grpc.JobServiceServicer):
 
     def _heard(self, job_ids: frozenset[str] | None) -> None:
         self._upkeep.wake()
+        self.webhooks.wake()
         self.watching.heard(job_ids)
 
     async def _recover(self) -> None:
