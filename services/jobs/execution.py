@@ -106,19 +106,38 @@ class Execution:
         result = await call("voice", self._voice.AnalyzeVoice, request, self._timeout_s)
         return Done(result, result.duration_ms)
 
-    async def _faces(self, work: Work, _report: Report) -> Done:
+    async def _faces(self, work: Work, report: Report) -> Done:
         chosen = options(work.kind, work.options)
         if work.kind == pb.JOB_KIND_FACE_SINGLE:
             chosen.max_faces = 1
         media = _given(work)
         request = face_pb2.AnalyzeFaceVideoRequest(options=chosen)
-        if media.content_type.startswith("image/"):
-            pieces = [piece async for piece in self._media.read(work.org_id, media.media_id)]
-            request.frames.append(b"".join(pieces))
-        else:
+        if not media.content_type.startswith("image/"):
             request.media_id = media.media_id
+            return await self._follow(request, media, report)
+        pieces = [piece async for piece in self._media.read(work.org_id, media.media_id)]
+        request.frames.append(b"".join(pieces))
         result = await call("face", self._face.AnalyzeFaceVideo, request, self._timeout_s)
         return Done(result, result.duration_ms)
+
+    async def _follow(
+        self, request: face_pb2.AnalyzeFaceVideoRequest, media: pb.Media, report: Report
+    ) -> Done:
+        frames: list[face_pb2.FaceFrame] = []
+        asked = face_pb2.FollowFacesRequest(video=request)
+        try:
+            stream = self._face.FollowFaces(
+                iter((asked,)), timeout=self._timeout_s, metadata=metadata()
+            )
+            async for message in stream:
+                if message.WhichOneof("message") == "result":
+                    message.result.timeline.extend(frames)
+                    return Done(message.result, message.result.duration_ms)
+                frames.extend(message.frames.frames)
+                report(min(1.0, frames[-1].timestamp_ms / max(1, media.duration_ms)))
+        except grpc.aio.AioRpcError as error:
+            raise errors.from_rpc(error, "face") from error
+        raise errors.Unavailable("The face service ended without a result.")
 
     async def _nothing(self, _work: Work, _report: Report) -> Done:
         return Done(None)

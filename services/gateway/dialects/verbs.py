@@ -10,11 +10,11 @@ from services.gateway.endpoint import Answer, Dialect, Endpoint, Exchange, Handl
 
 def route(path: str, dialect: Dialect, handlers: Mapping[str, Handler]) -> Route:
     """A route that serves each HTTP method by its handler."""
-    return Route(path, Endpoint(path, dialect, _Verbs(handlers)))
+    return Route(path, Endpoint(path, dialect, Verbs(handlers)))
 
 
-class _Verbs:
-    """HEAD is served as GET."""
+class Verbs:
+    """A handler of each method. HEAD is served as GET; for any other it raises MethodNotAllowed."""
 
     def __init__(self, handlers: Mapping[str, Handler]) -> None:
         self._handlers = handlers

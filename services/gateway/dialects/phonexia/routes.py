@@ -17,9 +17,9 @@ from services.gateway import uploads
 from services.gateway.dialects.jobs import Jobs, missing
 from services.gateway.dialects.phonexia import reading, words
 from services.gateway.dialects.phonexia.task_ids import job_id, task_id
-from services.gateway.dialects.verbs import route
+from services.gateway.dialects.verbs import Verbs
 from services.gateway.dialects.wia import ANALYZE_SCOPE
-from services.gateway.endpoint import Answer, Exchange, Handler
+from services.gateway.endpoint import Answer, Endpoint, Exchange, Handler
 from services.gateway.methods import READ_SCOPE
 from services.gateway.policy import Policy
 from services.jobs.representations.phonexia import FILE_NAME
@@ -44,8 +44,11 @@ def routes(_settings: Settings, channels: Channels, policy: Policy) -> Iterator[
     """Every route of the dialect."""
     endpoints = _Endpoints(channels, policy)
     dialect = words.Phonexia()
-    yield route(PATH, dialect, {"POST": _correlated(endpoints.start)})
-    yield route(f"{PATH}/{{task_id}}", dialect, {"GET": _correlated(endpoints.get)})
+    for path, handlers in (
+        (PATH, {"POST": endpoints.start}),
+        (f"{PATH}/{{task_id}}", {"GET": endpoints.get}),
+    ):
+        yield Route(path, Endpoint(path, dialect, _correlated(Verbs(handlers))))
 
 
 def _correlated(handler: Handler) -> Handler:
