@@ -81,6 +81,8 @@ _BOUNDS: Mapping[str, Schema] = {
 _MOVED = ("replicaCount", "resources", "autoscaling", "apiKey", "postgresql", "ingress")
 """Names of former versions, let through so that the chart can say what took their place."""
 
+_AMOUNT: Schema = {"type": ["string", "number"]}
+
 _RESOURCES: Schema = {
     "type": "object",
     "additionalProperties": False,
@@ -89,12 +91,12 @@ _RESOURCES: Schema = {
         "requests": {
             "type": "object",
             "required": ["cpu", "memory"],
-            "additionalProperties": {"type": "string"},
+            "additionalProperties": _AMOUNT,
         },
         "limits": {
             "type": "object",
             "required": ["memory"],
-            "additionalProperties": {"type": "string"},
+            "additionalProperties": _AMOUNT,
         },
     },
 }
