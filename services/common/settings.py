@@ -107,9 +107,6 @@ class Settings(BaseSettings):
     fetch_timeout_s: float = Field(
         20, gt=0, le=600, description="Longest time a URL given by a client may take."
     )
-    max_body_mb: int = Field(64, ge=1, le=1024, description="Largest request body in MiB.")
-    request_timeout_s: float = Field(
-        120, gt=0, le=3600, description="Longest time a request may take."
     webhook_timeout_s: float = Field(
         10, gt=0, le=60, description="Longest time that the receiver of a webhook may take."
     )
@@ -119,6 +116,9 @@ class Settings(BaseSettings):
         le=3600,
         description="Time from a failed webhook to its second try; four times longer each further.",
     )
+    max_body_mb: int = Field(64, ge=1, le=1024, description="Largest request body in MiB.")
+    request_timeout_s: float = Field(
+        120, gt=0, le=3600, description="Longest time a request may take."
     )
     stop_grace_s: float = Field(
         20, ge=0, le=600, description="How long a stopping service waits for requests in flight."
