@@ -17,9 +17,9 @@ from services.gateway import uploads
 from services.gateway.dialects.jobs import Jobs, missing
 from services.gateway.dialects.phonexia import reading, words
 from services.gateway.dialects.phonexia.task_ids import job_id, task_id
-from services.gateway.dialects.verbs import Verbs
+from services.gateway.dialects.verbs import route
 from services.gateway.dialects.wia import ANALYZE_SCOPE
-from services.gateway.endpoint import Answer, Endpoint, Exchange, Handler
+from services.gateway.endpoint import Answer, Exchange
 from services.gateway.methods import READ_SCOPE
 from services.gateway.policy import Policy
 from services.jobs.representations.phonexia import FILE_NAME
@@ -44,23 +44,15 @@ def routes(_settings: Settings, channels: Channels, policy: Policy) -> Iterator[
     """Every route of the dialect."""
     endpoints = _Endpoints(channels, policy)
     dialect = words.Phonexia()
-    for path, handlers in (
-        (PATH, {"POST": endpoints.start}),
-        (f"{PATH}/{{task_id}}", {"GET": endpoints.get}),
-    ):
-        yield Route(path, Endpoint(path, dialect, _correlated(Verbs(handlers))))
+    yield route(PATH, dialect, {"POST": endpoints.start}, _correlate)
+    yield route(f"{PATH}/{{task_id}}", dialect, {"GET": endpoints.get}, _correlate)
 
 
-def _correlated(handler: Handler) -> Handler:
-    """With X-Correlation-ID as the client sent it, or a new one."""
-
-    async def handle(exchange: Exchange) -> Answer:
-        given = exchange.connection.headers.get("x-correlation-id", "")
-        known = given if _SAFE_ID.fullmatch(given) else str(uuid.uuid4())
-        exchange.headers["x-correlation-id"] = known
-        return await handler(exchange)
-
-    return handle
+def _correlate(exchange: Exchange) -> None:
+    """X-Correlation-ID as the client sent it, or a new one."""
+    given = exchange.connection.headers.get("x-correlation-id", "")
+    known = given if _SAFE_ID.fullmatch(given) else str(uuid.uuid4())
+    exchange.headers["x-correlation-id"] = known
 
 
 class _Endpoints:
