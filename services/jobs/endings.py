@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -60,6 +61,8 @@ class Ending:
     files: Sequence[pb.Representation] = ()
     """The result in its forms, as they are kept."""
     result: Message | None = None
+    summary: Mapping[str, Any] | None = None
+    """The result in short, where the dialect has that."""
     answer: Sequence[File] = ()
     """The forms of the dialect, of which the first goes to the callback address."""
 
@@ -88,6 +91,7 @@ class Endings:
             progress=1.0 if ending.state == State.DONE else jobs.c.progress,
             error=messages.error_text(ending.error) if ending.error else None,
             charged_usd=ending.charged_usd,
+            summary=json.dumps(ending.summary) if ending.summary else None,
             worker_id=None,
             handed_ms=None,
             updated_ms=now,

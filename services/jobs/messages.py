@@ -32,6 +32,7 @@ def job(row: RowMapping, representations: Iterable[RowMapping] = ()) -> pb.Job:
         update_time=timestamp(row["updated_ms"]),
         end_time=timestamp(row["ended_ms"]),
         expire_time=timestamp(row["expires_ms"]),
+        summary=json.loads(row["summary"]) if row["summary"] else None,
     )
 
 

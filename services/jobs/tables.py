@@ -47,6 +47,7 @@ jobs = Table(
     Column("quoted_usd", String(32), nullable=False),
     Column("charged_usd", String(32), nullable=False),
     Column("error", Text),
+    Column("summary", Text),
     Column("attempts", Integer, nullable=False),
     Column("worker_id", String(32)),
     Column("handed_ms", BigInteger),
@@ -63,9 +64,9 @@ jobs = Table(
     Index("ix_jobs_media_id", "media_id"),
 )
 """`rank` is the priority with its sign turned: the lowest is first. `media_id` is the input, also
-where it was fetched from `url`. `options`, `metadata` and `error` (a JobError) are JSON. Of what is
-WORKING, `worker_id` names who has it; what is QUEUED was handed to the workers at `handed_ms`, or
-was not. `erasure` is set once a deletion has begun: the sha256 of each file."""
+where it was fetched from `url`. `options`, `metadata`, `summary` and `error` (a JobError) are JSON.
+Of what is WORKING, `worker_id` names who has it; what is QUEUED was handed to the workers at
+`handed_ms`, or was not. `erasure` is set once a deletion has begun: the sha256 of each file."""
 
 idempotency_keys = Table(
     "job_idempotency_keys",

@@ -22,7 +22,7 @@ from services.jobs.execution import Execution, Work
 from services.jobs.fetching import Fetching
 from services.jobs.media import MediaStore
 from services.jobs.notices import Notices
-from services.jobs.representations import RENDERERS, File
+from services.jobs.representations import RENDERERS, SUMMARIES, File
 from services.jobs.states import State
 from services.jobs.tables import jobs
 from services.jobs.threads import in_thread
@@ -136,7 +136,9 @@ class Worker:
         charged = NOTHING if row["test_mode"] or used is None else await self._quotes.usd(used)
         forms = await in_thread(_forms, messages.job(row), done.result) if done.result else []
         files = await self._keep(row, forms)
-        ending = Ending(State.DONE, None, used, charged, files, done.result, forms[1:])
+        short = SUMMARIES.get(row["dialect"])
+        summary = short(done.result) if short and done.result else None
+        ending = Ending(State.DONE, None, used, charged, files, done.result, summary, forms[1:])
         ended = await self._end(hold, ending)
         if ended is None:
             await self._media.delete(row["org_id"], [file.media_id for file in files])

@@ -27,7 +27,8 @@ def test_every_label_has_one_word_of_its_own() -> None:
 
 
 def test_the_summary_is_the_documents_answer() -> None:
-    found = json.loads(files()[emovision.SUMMARY].data)
+    found = emovision.short(whole())
+    assert found is not None
     assert found.keys() == DOCUMENT.keys()
     assert not differences(DOCUMENT, found)
     assert found["duration_minutes"] == 5.25
@@ -87,6 +88,7 @@ def test_shares_that_round_to_nothing_are_left_out() -> None:
 
 def test_a_result_of_another_kind_has_no_forms_here() -> None:
     assert not list(emovision.render(job(), voice_pb2.AnalyzeVoiceResponse()))
+    assert emovision.short(voice_pb2.AnalyzeVoiceResponse()) is None
 
 
 def test_ids_of_recordings_and_jobs_stand_for_each_other() -> None:

@@ -6,6 +6,7 @@ by the job's kind.
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 from google.protobuf.message import Message
 
@@ -13,7 +14,7 @@ from affectmesh.v1 import jobs_pb2 as pb
 from services.jobs.representations import affectiva, deepaffects, emovision, phonexia
 from services.jobs.representations.file import File
 
-__all__ = ["RENDERERS", "File", "Renderer"]
+__all__ = ["RENDERERS", "SUMMARIES", "File", "Renderer"]
 
 Renderer = Callable[[pb.Job, Message], Iterable[File]]
 
@@ -24,3 +25,8 @@ RENDERERS: Mapping["pb.Dialect.ValueType", Renderer] = {
     pb.DIALECT_PHONEXIA: phonexia.render,
 }
 """Of each dialect that has forms of its own."""
+
+SUMMARIES: Mapping["pb.Dialect.ValueType", Callable[[Message], Mapping[str, Any] | None]] = {
+    pb.DIALECT_EMOVISION: emovision.short,
+}
+"""The result in short, which travels with the job, of each dialect that lists results."""

@@ -17,8 +17,8 @@ from services.jobs.representations import emotionml, parts, table, wia_format
 from services.jobs.representations.file import File
 from services.jobs.representations.parts import optional
 
-SUMMARY, DETAIL = "summary.json", "recording.json"
-"""File names of the two forms of /api/v1/recordings."""
+DETAIL = "recording.json"
+"""File name of the form of /api/v1/recordings/{id}."""
 
 EXPORTS = MappingProxyType(
     {"json": "recording.wia.json", "csv": "timeline.csv", "emotionml": "recording.emotionml"}
@@ -81,10 +81,9 @@ def job_id(recording_id: str) -> str:
 
 
 def render(job: pb.Job, message: Message) -> Iterator[File]:
-    """Every form of a recording's analysis."""
+    """Every form of a recording's analysis; none of any other result."""
     if not isinstance(message, fusion_pb2.RecordingAnalysis):
         return
-    yield File("application/json", SUMMARY, orjson.dumps(summary(message)))
     yield File("application/json", DETAIL, orjson.dumps(detail(message)))
     name = recording_id(job.job_id)
     exported = wia_format.of_recording(message, name, job.update_time.ToJsonString())
@@ -112,6 +111,11 @@ def announcement(job: pb.Job, result: Message | None) -> tuple[str, dict[str, An
     told["error"] = job.error.message or "The analysis was cancelled."
     told["cost_usd"] = 0
     return "analysis.failed", told
+
+
+def short(result: Message) -> dict[str, Any] | None:
+    """The summary of a recording's analysis; None of any other result."""
+    return summary(result) if isinstance(result, fusion_pb2.RecordingAnalysis) else None
 
 
 def summary(analysis: fusion_pb2.RecordingAnalysis) -> dict[str, Any]:

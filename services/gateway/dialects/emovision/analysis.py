@@ -56,7 +56,7 @@ class Analysis:
         exchange.headers["x-quoted-cost-usd"] = job.quoted_usd
         wait_s = self._wait_s(preference, video)
         job = await self._recordings.ended(job, wait_s, exchange.receive)
-        return await self._answer(job, preference)
+        return _answer(job, preference)
 
     def _wait_s(self, preference: Preference, video: pb.Media) -> float:
         if preference.wait_s is not None:
@@ -64,21 +64,6 @@ class Analysis:
         if preference.respond_async or video.duration_ms > SHORT_MS:
             return 0
         return self._longest_s
-
-    async def _answer(self, job: pb.Job, preference: Preference) -> Answer:
-        """202 only for those who know RFC 7240; the document has no such code."""
-        status = views.status(job)
-        recording_id = emovision.recording_id(job.job_id)
-        if status == "failed":
-            raise views.failure(job)
-        headers = {"location": f"/api/v1/recordings/{recording_id}"}
-        if preference.applied:
-            headers |= {"preference-applied": preference.applied, "vary": "prefer"}
-        content = views.analysis(job, await self._recordings.summary(job))
-        if status == "completed":
-            return Answer(content, 200, headers)
-        headers["retry-after"] = _POLL_S
-        return Answer(content, 202 if preference.applied else 200, headers)
 
     @contextlib.asynccontextmanager
     async def _discarded_unless_used(
@@ -92,6 +77,22 @@ class Analysis:
             for media in files.values():
                 if media.media_id not in used:
                     await self._recordings.discard(media.media_id)
+
+
+def _answer(job: pb.Job, preference: Preference) -> Answer:
+    """202 only for those who know RFC 7240; the document has no such code."""
+    status = views.status(job)
+    recording_id = emovision.recording_id(job.job_id)
+    if status == "failed":
+        raise views.failure(job)
+    headers = {"location": f"/api/v1/recordings/{recording_id}"}
+    if preference.applied:
+        headers |= {"preference-applied": preference.applied, "vary": "prefer"}
+    content = views.analysis(job)
+    if status == "completed":
+        return Answer(content, 200, headers)
+    headers["retry-after"] = _POLL_S
+    return Answer(content, 202 if preference.applied else 200, headers)
 
 
 def _check_form(exchange: Exchange) -> None:

@@ -76,16 +76,12 @@ class Recordings:
         """Deletes an upload of which nothing became."""
         await self._jobs.discard(media_id)
 
-    async def summary(self, job: pb.Job) -> Mapping[str, Any]:
-        """What the document shows of an analysis; its fields are empty where there is none."""
-        try:
-            return await self._read(job, emovision.SUMMARY)
-        except errors.NotFound:
-            return views.UNKNOWN
-
     async def detail(self, job: pb.Job) -> Mapping[str, Any]:
-        """All that is known of an analysis; only the document's fields where there is none."""
-        return await self._read(job, emovision.DETAIL)
+        """All that was found beyond the summary; empty where there is no analysis."""
+        if job.state != pb.JOB_STATE_DONE:
+            return {}
+        found: Mapping[str, Any] = orjson.loads(await self._jobs.content(job, emovision.DETAIL))
+        return found
 
     def file(self, job: pb.Job, name: str) -> AsyncIterator[bytes]:
         """The bytes of a file made of a recording. Raises NotFound."""
@@ -128,12 +124,6 @@ class Recordings:
             finally:
                 stream.cancel()
         return job
-
-    async def _read(self, job: pb.Job, name: str) -> Mapping[str, Any]:
-        if job.state != pb.JOB_STATE_DONE:
-            return views.UNKNOWN
-        found: Mapping[str, Any] = orjson.loads(await self._jobs.content(job, name))
-        return found
 
 
 def _is_over(job: pb.Job) -> bool:

@@ -60,10 +60,9 @@ class _Kept:
         parameters = exchange.connection.query_params
         number, size = reading.page(parameters)
         found = await self._recordings.page(number, size, reading.status(parameters))
-        summaries = await asyncio.gather(*map(self._recordings.summary, found.jobs))
         return Answer(
             {
-                "recordings": list(map(views.entry, found.jobs, summaries)),
+                "recordings": list(map(views.entry, found.jobs)),
                 "page": number,
                 "per_page": size,
                 "total": found.total_size,

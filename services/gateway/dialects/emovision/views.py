@@ -20,25 +20,22 @@ STATUSES: Mapping[str, tuple["pb.JobState.ValueType", ...]] = {
 DEPTHS = {"basic": pb.JOB_KIND_RECORDING_BASIC, "advanced": pb.JOB_KIND_RECORDING_ADVANCED}
 """The kind of job by the document's word for the service."""
 
-UNKNOWN: Mapping[str, Any] = {
-    "duration_minutes": None,
-    "overall_honesty_score": None,
-    "emotion_breakdown": {},
-    "key_moments": [],
-}
-"""The fields of an analysis that is not there."""
-
 
 def status(job: pb.Job) -> str:
     """The document's word for where a job stands."""
     return next(word for word, states in STATUSES.items() if job.state in states)
 
 
-def analysis(job: pb.Job, summary: Mapping[str, Any]) -> dict[str, Any]:
+def analysis(job: pb.Job) -> dict[str, Any]:
     """The answer to /api/v1/analyze."""
+    found = plain(job.summary)
+    shares = found.get("emotion_breakdown", {})
     return {
         "recording_id": emovision.recording_id(job.job_id),
-        **summary,
+        "duration_minutes": found.get("duration_minutes"),
+        "overall_honesty_score": found.get("overall_honesty_score"),
+        "emotion_breakdown": dict(sorted(shares.items(), key=lambda pair: -pair[1])),
+        "key_moments": found.get("key_moments", []),
         "cost_usd": _money(job.charged_usd),
         "status": status(job),
         "quoted_cost_usd": _money(job.quoted_usd),
@@ -47,15 +44,16 @@ def analysis(job: pb.Job, summary: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def entry(job: pb.Job, summary: Mapping[str, Any]) -> dict[str, Any]:
+def entry(job: pb.Job) -> dict[str, Any]:
     """A recording in a list."""
-    return {**analysis(job, summary), **_facts(job)}
+    return {**analysis(job), **_facts(job)}
 
 
 def recording(job: pb.Job, detail: Mapping[str, Any], video: pb.Media | None) -> dict[str, Any]:
     """A recording with all that is known of it; `video` is None where it is gone."""
     return {
-        **analysis(job, detail),
+        **analysis(job),
+        **detail,
         **_facts(job),
         "video": _video(video) if video else None,
         "exports": _exports(job),
