@@ -13,6 +13,8 @@ log = structlog.get_logger()
 
 CHANNEL = "affectmesh:jobs:changed"
 
+Heard = Callable[[frozenset[str] | None], None]
+
 _RETRY_S = 0.25
 _LISTEN_S = 30.0
 
@@ -24,7 +26,9 @@ class Notices:
         self._redis = connect(redis_url)
         self._pending: set[str] = set()
         self._changed = asyncio.Event()
-        self._tasks = [asyncio.create_task(self._publish())]
+        self._closing = False
+        self._publishing = asyncio.create_task(self._publish())
+        self._listening: asyncio.Task[None] | None = None
 
     def changed(self, *job_ids: str) -> None:
         """Tells of jobs that have changed."""
@@ -32,40 +36,42 @@ class Notices:
             self._pending.update(job_ids)
             self._changed.set()
 
-    def listen(self, heard: Callable[[frozenset[str] | None], None]) -> None:
+    def listen(self, heard: Heard) -> None:
         """Calls `heard` with jobs that have changed, also those that this process told of; with
         None after an outage, when any job may have changed."""
-        self._tasks.append(asyncio.create_task(self._listen(heard)))
+        self._listening = asyncio.create_task(self._listen(heard))
 
     async def close(self) -> None:
         """Sends what is pending and ends."""
-        if self._pending:
-            await self._send()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._closing = True
+        self._changed.set()
+        await self._publishing
+        while self._listening is not None and not self._listening.done():
+            self._listening.cancel()
+            await asyncio.wait([self._listening], timeout=_RETRY_S)
         await self._redis.aclose()
 
     async def _publish(self) -> None:
-        while True:
+        while not self._closing or self._pending:
             await self._changed.wait()
             self._changed.clear()
-            await self._send()
+            sent, self._pending = self._pending, set()
+            if sent:
+                await self._send(sent)
 
-    async def _send(self) -> None:
-        sent, self._pending = self._pending, set()
+    async def _send(self, job_ids: set[str]) -> None:
         try:
-            await self._redis.publish(CHANNEL, " ".join(sorted(sent)))
+            await self._redis.publish(CHANNEL, " ".join(sorted(job_ids)))
         except OUTAGES as error:
             log.warning("changes not told", problem=str(error))
 
-    async def _listen(self, heard: Callable[[frozenset[str] | None], None]) -> None:
-        while True:
+    async def _listen(self, heard: Heard) -> None:
+        while not self._closing:
             try:
                 async with self._redis.pubsub(ignore_subscribe_messages=True) as channel:
                     await channel.subscribe(CHANNEL)
                     heard(None)
-                    while True:
+                    while not self._closing:
                         message = await channel.get_message(timeout=_LISTEN_S)
                         if message is not None:
                             heard(frozenset(message["data"].decode().split()))

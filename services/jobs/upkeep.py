@@ -18,6 +18,7 @@ class Upkeep:
     def __init__(self) -> None:
         self._tasks: list[asyncio.Task[None]] = []
         self._wakes: list[asyncio.Event] = []
+        self._stopping = asyncio.Event()
 
     def add(
         self, name: str, every_s: float, work: Callable[[], Awaitable[object]], wakes: bool = False
@@ -34,15 +35,14 @@ class Upkeep:
             wake.set()
 
     async def close(self) -> None:
-        """Stops all. What was cut off is done after the next start."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        """Lets what is being done come to its end, and stops."""
+        self._stopping.set()
+        await asyncio.gather(*self._tasks)
 
     async def _repeat(
         self, name: str, every_s: float, work: Callable[[], Awaitable[object]], wake: asyncio.Event
     ) -> None:
-        while True:
+        while not self._stopping.is_set():
             wake.clear()
             try:
                 await work()
@@ -50,8 +50,10 @@ class Upkeep:
                 log.warning("upkeep failed", task=name, problem=error.message)
             except Exception:
                 log.exception("upkeep failed", task=name)
-            try:
-                async with asyncio.timeout(every_s):
-                    await wake.wait()
-            except TimeoutError:
-                pass
+            await self._pause(every_s, wake)
+
+    async def _pause(self, seconds: float, wake: asyncio.Event) -> None:
+        waits = [asyncio.create_task(event.wait()) for event in (wake, self._stopping)]
+        await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        for wait in waits:
+            wait.cancel()

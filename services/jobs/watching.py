@@ -47,6 +47,7 @@ class Watching:
         self._watchers: defaultdict[str, set[_Watcher]] = defaultdict(set)
         self._changed: set[str] = set()
         self._wake = asyncio.Event()
+        self._closing = False
         self._task = asyncio.create_task(self._run())
 
     def heard(self, job_ids: frozenset[str] | None) -> None:
@@ -81,11 +82,12 @@ class Watching:
 
     async def close(self) -> None:
         """Stops reading."""
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        self._closing = True
+        self._wake.set()
+        await self._task
 
     async def _run(self) -> None:
-        while True:
+        while not self._closing:
             try:
                 async with asyncio.timeout(LOOK_AGAIN_S):
                     await self._wake.wait()
