@@ -24,6 +24,7 @@ from services.face import (
     quality,
 )
 from services.face.action_units import ActionUnit
+from services.face.detection import Known
 from services.face.geometry import Floats
 from services.face.image import Pixels
 from services.face.landmarks import Landmarks
@@ -163,14 +164,12 @@ class FaceAnalyzer:
         warnings = limits(frame.smallest, options.min_face_size) + _crowd(frame.left_out, options)
         return ImageAnalysis(frame.faces, width, height, warnings, drawn)
 
-    async def frame(
-        self, pixels: Pixels, options: Options, near: Sequence[Floats] | None = None
-    ) -> Frame:
+    async def frame(self, pixels: Pixels, options: Options, known: Known | None = None) -> Frame:
         """The faces of an upright RGB image.
 
-        With ``near`` (boxes of an earlier frame) small faces are sought only around those.
+        With ``known`` small faces are not sought everywhere.
         """
-        search = await detection.detect(self._inference, pixels, options.min_face_size, near)
+        search = await detection.detect(self._inference, pixels, options.min_face_size, known)
         detections = search.detections[: options.max_faces]
         points = await landmarks.locate(self._inference, pixels, detections)
         pairs = [

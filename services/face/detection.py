@@ -67,6 +67,18 @@ class Window:
 
 
 @dataclass(frozen=True)
+class Known:
+    """What earlier frames of a video tell of this one.
+
+    ``boxes``: where faces should be, each ``[4]``. ``turn``: the tiles are gone over again and
+    again, and this frame looks at those from the first to the second of these numbers of rounds.
+    """
+
+    boxes: Sequence[Floats]
+    turn: tuple[float, float]
+
+
+@dataclass(frozen=True)
 class Search:
     """Faces found, largest first, and the smallest face that the search was laid out to find."""
 
@@ -75,21 +87,24 @@ class Search:
 
 
 async def detect(
-    inference: Inference, image: Pixels, min_face_size: int, near: Sequence[Floats] | None = None
+    inference: Inference, image: Pixels, min_face_size: int, known: Known | None = None
 ) -> Search:
     """Faces whose shorter side is at least ``min_face_size`` pixels.
 
-    With ``near`` (boxes ``[4]`` from an earlier frame) small faces are sought only around those.
+    With ``known`` small faces are sought around those and in some of the tiles only; one that the
+    look at the whole image shows as large as a second look would needs none of its own.
     """
     height, width = image.shape[:2]
-    windows = [Window(0, 0, float(max(height, width)))]
+    whole = Window(0, 0, float(max(height, width)))
+    windows = [whole]
     smallest = float(min_face_size)
-    if near is not None:
-        windows += [_around(box) for box in near]
-    elif windows[0].side * SMALLEST_CANDIDATE / INPUT > min_face_size:
+    if whole.side * SMALLEST_CANDIDATE / INPUT > min_face_size:
         tiles = tile(width, height, min_face_size)
-        windows += tiles
+        windows += tiles if known is None else in_turn(tiles, known.turn)
         smallest = max(smallest, tiles[0].side * SMALLEST_CANDIDATE / INPUT)
+    if known is not None:
+        seen = ZOOMED * whole.side / INPUT
+        windows += [_around(box) for box in known.boxes if float((box[2:] - box[:2]).max()) < seen]
     threshold = float(inference.info(MODEL).parameters["threshold"])
     found = merge(await _look(inference, image, windows, CANDIDATE))
     sure = [d for d in found if d.score >= threshold and d.detail >= DETAILED]
@@ -151,6 +166,13 @@ def merge(found: Sequence[Detection]) -> list[Detection]:
             )
         )
     return merged
+
+
+def in_turn(tiles: Sequence[Window], turn: tuple[float, float]) -> list[Window]:
+    """The tiles of a part of a round, each once."""
+    count = len(tiles)
+    first, last = ceil(turn[0] * count), ceil(turn[1] * count)
+    return [tiles[place % count] for place in range(first, min(last, first + count))]
 
 
 def _starts(length: int, side: float) -> list[float]:

@@ -14,7 +14,6 @@ from services.common.labels import dimensions
 from services.face import image
 from services.face.analyze import Face, FaceAnalyzer, Options
 from services.face.smoothing import EmotionState
-from services.face.timeline import FULL_SEARCH_EVERY
 from services.face.tracking import KEPT_MS, Tracker
 
 LOST_MS = 1000
@@ -188,9 +187,8 @@ class LiveSession:
             pixels = await asyncio.to_thread(image.decode, frame.data)
         except InvalidImage as error:
             return [Problem("INVALID_FRAME", error.message, frame.number)]
-        full = self._processed % FULL_SEARCH_EVERY == 0
-        near = None if full else self._tracker.expected(self._now_ms)
-        found = await self._analyzer.frame(pixels, self._options, near)
+        known = self._tracker.known(self._now_ms)
+        found = await self._analyzer.frame(pixels, self._options, known)
         ids = self._tracker.update([f.corners for f in found.faces], found.crops, self._now_ms)
         self._processed += 1
         pairs = list(zip(ids, found.faces, strict=True))

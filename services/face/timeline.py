@@ -13,10 +13,6 @@ from services.face.smoothing import EmotionState
 from services.face.tracking import Tracker
 from services.face.video import Footage, Sample
 
-FULL_SEARCH_EVERY = 5
-"""Analysed frames between searches of the whole frame for small faces; between them small faces
-are sought where the known ones should be."""
-
 
 @dataclass(frozen=True)
 class Moment:
@@ -91,9 +87,8 @@ class Following:
         )
 
     async def _moment(self, sample: Sample) -> Moment:
-        full = self._analysed % FULL_SEARCH_EVERY == 0
-        near = None if full else self._tracker.expected(sample.timestamp_ms)
-        frame = await self._analyzer.frame(sample.pixels, self._options, near)
+        known = self._tracker.known(sample.timestamp_ms)
+        frame = await self._analyzer.frame(sample.pixels, self._options, known)
         boxes = [face.corners for face in frame.faces]
         ids = self._tracker.update(boxes, frame.crops, sample.timestamp_ms)
         if not self._track_faces:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from services.face.detection import Known
 from services.face.geometry import Floats
 
 KEPT_MS = 3000
@@ -16,6 +17,8 @@ LOOKS_WEIGHT = 1.5
 LONG_GAP_MS = 600
 ALIKE = 0.4
 """Likeness (cosine) that a face must have to the track it rejoins after a long gap."""
+ROUND_MS = 2500
+"""Time in which the whole frame is gone over for small faces that are not followed yet."""
 MEMORY = 0.8
 """Share of the old looks kept at each sighting."""
 
@@ -41,19 +44,24 @@ class Tracker:
     def __init__(self) -> None:
         self.tracks: list[Track] = []
         self._next_id = 0
+        self._now_ms: int | None = None
 
     @property
     def count(self) -> int:
         """Number of faces seen so far."""
         return self._next_id
 
-    def expected(self, now_ms: int) -> list[Floats]:
-        """Where the faces still followed should be now."""
+    def known(self, now_ms: int) -> Known | None:
+        """What is known of a frame before it is searched; nothing of the first one."""
+        if self._now_ms is None:
+            return None
         self._forget(now_ms)
-        return [track.expected(now_ms) for track in self.tracks]
+        boxes = [track.expected(now_ms) for track in self.tracks]
+        return Known(boxes, (self._now_ms / ROUND_MS, now_ms / ROUND_MS))
 
     def update(self, boxes: Sequence[Floats], crops: Sequence[Floats], now_ms: int) -> list[int]:
         """The id of each face of a frame. ``boxes [4]``, aligned ``crops [48, 48]``."""
+        self._now_ms = now_ms
         self._forget(now_ms)
         looks = [_looks(crop) for crop in crops]
         pairs = sorted(

@@ -32,6 +32,8 @@ AT_ONCE = 4
 """Sayings sent in one batch, and sayings read at the same time."""
 MOST_PICTURES = 50_000
 """Analysed of one recording; of one that would have more, fewer a second are."""
+MIN_FACE_PX = 32
+"""Smaller ones show too little to count."""
 _MOST_SKIPPED = 1000
 _CHUNK_BYTES = 1024 * 1024
 
@@ -101,7 +103,9 @@ class Gatherer:
         return found
 
     async def _ask_face(self, found: Gathered, file: IO[bytes], skipped: int) -> None:
-        options = face_pb2.FaceVideoOptions(sample_rate=skipped, return_action_units=True)
+        options = face_pb2.FaceVideoOptions(
+            sample_rate=skipped, return_action_units=True, min_face_size=MIN_FACE_PX
+        )
         pictures_ms = found.footage.pictures_ms
         frames: list[face_pb2.FaceFrame] = []
         result = face_pb2.AnalyzeFaceVideoResponse()

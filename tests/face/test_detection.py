@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.face.detection import MAX_TILES, Detection, detect, merge, tile
+from services.face.detection import MAX_TILES, Detection, Known, detect, in_turn, merge, tile
 from services.face.image import Pixels
 from tests.face.conftest import Recorded
 from tests.face.pictures import scene
@@ -53,12 +53,42 @@ async def test_min_face_size_leaves_out_smaller_faces(
     assert sides[0] > 100
 
 
-async def test_near_finds_a_small_face_without_tiles(inference: Recorded, portrait: Pixels) -> None:
+async def test_a_small_face_is_found_where_it_should_be_without_tiles(
+    inference: Recorded, portrait: Pixels
+) -> None:
     picture, [(x, y)] = scene(portrait, [(900, 300, 40)])
     inference.runs.clear()
-    search = await detect(inference, picture, 24, [np.array([x - 20, y - 20, x + 20, y + 20])])
+    known = Known([np.array([x - 20, y - 20, x + 20, y + 20])], (0.5, 0.5))
+    search = await detect(inference, picture, 24, known)
     assert len(search.detections) == 1
     assert len(inference.runs) <= 2
+
+
+async def test_a_whole_round_finds_what_a_first_look_finds(
+    inference: Recorded, portrait: Pixels
+) -> None:
+    picture, _ = scene(portrait, [(900, 300, 30), (200, 100, 60)])
+    first = await detect(inference, picture, 24)
+    later = await detect(inference, picture, 24, Known([], (0.4, 1.4)))
+    assert [d.box.tolist() for d in later.detections] == [d.box.tolist() for d in first.detections]
+    assert later.smallest == first.smallest
+
+
+def test_a_round_looks_at_every_tile_once() -> None:
+    tiles = tile(1280, 720, 24)
+    steps = np.linspace(3.7, 4.7, 12)
+    looks = [one for turn in pairwise(steps.tolist()) for one in in_turn(tiles, turn)]
+    assert sorted(looks, key=tiles.index) == tiles
+    assert in_turn(tiles, (0.2, 9.0)) == tiles[3:] + tiles[:3]
+
+
+async def test_a_large_face_is_followed_by_one_look(inference: Recorded, portrait: Pixels) -> None:
+    picture, [(x, y)] = scene(portrait, [(500, 10, 280)])
+    box = np.array([x - 150, y - 150, x + 150, y + 150])
+    inference.runs.clear()
+    search = await detect(inference, picture, 24, Known([box], (0.5, 0.5)))
+    assert len(search.detections) == 1
+    assert len(inference.runs) == 1
 
 
 @pytest.mark.parametrize("texture", ["flat", "noise", "stripes", "checks"])

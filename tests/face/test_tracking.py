@@ -5,7 +5,7 @@ import pytest
 
 from services.face.geometry import Floats
 from services.face.smoothing import Change, EmotionState
-from services.face.tracking import KEPT_MS, Tracker
+from services.face.tracking import KEPT_MS, ROUND_MS, Tracker
 
 RNG = np.random.default_rng(3)
 ANNA, BORIS = (RNG.uniform(0, 255, (48, 48)).astype(np.float32) for _ in range(2))
@@ -56,10 +56,21 @@ def test_a_face_far_away_is_someone_new() -> None:
     assert tracker.update([box(900)], [ANNA], 40) == [1]
 
 
+def test_nothing_is_known_of_the_first_frame_and_rounds_go_on_with_time() -> None:
+    tracker = Tracker()
+    assert tracker.known(0) is None
+    tracker.update([], [], 0)
+    known = tracker.known(ROUND_MS // 2)
+    assert known is not None
+    assert known.turn == (0.0, 0.5)
+
+
 def test_a_face_long_gone_is_forgotten() -> None:
     tracker = Tracker()
     tracker.update([box(100)], [ANNA], 0)
-    assert tracker.expected(KEPT_MS + 1) == []
+    known = tracker.known(KEPT_MS + 1)
+    assert known is not None
+    assert known.boxes == []
     assert tracker.update([box(100)], [ANNA], KEPT_MS + 1) == [1]
 
 

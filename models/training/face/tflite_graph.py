@@ -212,8 +212,19 @@ class Converter:
         self._add("Pad", [f"t{inputs[0]}", self._constant(pads.T.reshape(-1))], f"t{output}")
 
     def _prelu(self, operator: tflite.Operator, inputs: list[int], output: int) -> None:
-        slope = self._value(inputs[1]).reshape(-1, 1, 1)
-        self._add("PRelu", [f"t{inputs[0]}", self._constant(slope)], f"t{output}")
+        """slope x + (1 - slope) max(x, 0), as convolutions of each channel by itself: PRelu of ONNX
+        Runtime takes longer than all other layers together."""
+        slope = self._value(inputs[1]).astype(np.float32).reshape(-1, 1, 1, 1)
+        source = f"t{inputs[0]}"
+        positive = self._add("Relu", [source], f"positive{output}")
+        parts = [
+            self._add(
+                "Conv", [values, self._constant(factor)], f"{name}{output}",
+                kernel_shape=[1, 1], group=len(slope),
+            )
+            for name, values, factor in (("above", positive, 1 - slope), ("slope", source, slope))
+        ]  # fmt: skip
+        self._add("Add", parts, f"t{output}")
 
     def _resize(self, operator: tflite.Operator, inputs: list[int], output: int) -> None:
         options = self._options(operator, tflite.ResizeBilinearOptions)
