@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from services.biosignal.filters import Samples, moving_median
 
 _SHORTEST_MS, _LONGEST_MS = 300.0, 2000.0
-_OFF_LEAST, _OFF_MOST, _OFF_SPREADS = 0.2, 0.5, 3.0
-_MEDIAN_BEATS, _SPREAD_BEATS = 11, 61
+_OFF_LEAST, _OFF_MOST, _OFF_SPREADS = 0.2, 0.5, 5.2
+_MEDIAN_BEATS, _SPREAD_BEATS = 11, 91
 _LEAST_MATCH, _LESS_MATCH = 0.85, 0.1
 
 Mask = NDArray[np.bool_]
@@ -67,9 +67,10 @@ def between(times_s: Samples, match: Samples, usable: Mask) -> Intervals:
 
     An interval is normal when it is 300 to 2000 ms, near the median of the 11 around it, and both
     its beats look like their neighbours: an ectopic beat gives neither the interval before it nor
-    the one after it (Task Force, Circulation 93 (1996) 1043). Near is 20 %, or three times the
-    median departure of the 61 around it where the whole rhythm is irregular, at most 50 % (the
-    threshold follows the rhythm as in Lipponen and Tarvainen, J. Med. Eng. Technol. 43 (2019) 173).
+    the one after it (Task Force, Circulation 93 (1996) 1043). Near is 20 %, or 5.2 times the
+    median departure of the 91 around it where the whole rhythm is irregular, at most 50 % (the
+    threshold follows the rhythm as in Lipponen and Tarvainen, J. Med. Eng. Technol. 43 (2019) 173,
+    whose factor and length these are).
     """
     length_ms = np.diff(times_s) * 1000
     possible = usable[1:] & usable[:-1] & _plausible(length_ms)

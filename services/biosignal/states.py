@@ -2,8 +2,9 @@
 
 Every feature is turned into a deviation: its distance from the person's own rest (or, without a
 baseline, from a usual rest where there is one), divided by the change that a clear stressor
-typically makes, so that 0 is rest and 1 a full response. A state is a logistic function of the
-mean deviation of the features that speak of it, flatter without a baseline: 0.5 is half a response.
+typically makes, so that 0 is rest and 1 a full response. A state is a logistic function of the mean
+deviation of the features that speak of it, each weighing as the evidence for it, flatter without a
+baseline: 0.5 is half a response.
 Nothing is fitted to data; models/training/biosignal/evaluate.py prints how it does on people.
 
 Where the numbers come from:
@@ -16,7 +17,8 @@ Where the numbers come from:
   (Kim et al., Psychiatry Investig. 15 (2018) 235).
 - breathing: 12 to 18 a minute at rest, faster with stress (Grossman, Psychophysiology 20 (1983)
   284).
-- temperature: distal skin cools by about 1 °C (Vinkers et al., Stress 16 (2013) 520).
+- temperature: distal skin cools by about 1 °C (Vinkers et al., Stress 16 (2013) 520); the wrist of
+  healthy people is at 33.3 °C on average over the day (JMIR mHealth and uHealth 9 (2021) e26462).
 
 Engagement has no such evidence: it is an inverted U over arousal, after Yerkes and Dodson (1908),
 and is marked experimental.
@@ -29,7 +31,7 @@ from dataclasses import dataclass
 from math import exp, log
 
 METHOD = "biosignal-states"
-VERSION = "1.0.0"
+VERSION = "1.1.0"
 EXPERIMENTAL = ("engagement",)
 
 _STEEP_OWN, _STEEP_USUAL = 4.0, 2.0
@@ -100,7 +102,7 @@ _COMPONENTS = (
     _Component("heart_rate_bpm", _same, 15.0, 75.0, 0.2, _BODY),
     _Component("rmssd_ms", _log, -log(1.6), 42.0, 0.15, frozenset({"stress", "relaxation"})),
     _Component("breaths_per_min", _same, 5.0, 15.0, 0.15, _BODY),
-    _Component("temperature_celsius", _same, -1.0, None, 0.2, frozenset({"stress"})),
+    _Component("temperature_celsius", _same, -1.0, 33.3, 0.2, frozenset({"stress"})),
 )
 
 
@@ -142,11 +144,12 @@ def derive(features: Features, baseline: Features | None = None) -> States:
 
 def _mean(deviations: dict[str, float], state: str) -> float | None:
     speaking = [
-        deviations[component.feature]
+        (component.evidence, deviations[component.feature])
         for component in _COMPONENTS
         if state in component.states and component.feature in deviations
     ]
-    return sum(speaking) / len(speaking) if speaking else None
+    total = sum(evidence for evidence, _ in speaking)
+    return sum(evidence * d for evidence, d in speaking) / total if speaking else None
 
 
 def _level(deviations: dict[str, float], state: str, steepness: float) -> float | None:

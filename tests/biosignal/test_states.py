@@ -60,6 +60,22 @@ def test_nothing_measured_gives_no_state() -> None:
     assert found.confidence == 0
 
 
-def test_temperature_and_level_say_nothing_without_a_baseline() -> None:
-    found = states.derive(Features(conductance_us=5, temperature_celsius=30))
+def test_the_level_of_conductance_says_nothing_without_a_baseline() -> None:
+    found = states.derive(Features(conductance_us=5))
     assert found.stress is None
+
+
+def test_temperature_alone_says_little_without_a_baseline() -> None:
+    found = states.derive(Features(temperature_celsius=33.3))
+    assert found.stress == pytest.approx(0.27, abs=0.01)
+    assert found.confidence <= 0.1
+    assert found.relaxation is None
+
+
+def test_features_weigh_as_their_evidence() -> None:
+    rest = Features(heart_rate_bpm=70, responses_per_min=3)
+    moved = states.derive(Features(heart_rate_bpm=85, responses_per_min=3), rest)
+    sweating = states.derive(Features(heart_rate_bpm=70, responses_per_min=7), rest)
+    assert moved.stress is not None
+    assert sweating.stress is not None
+    assert sweating.stress > moved.stress
