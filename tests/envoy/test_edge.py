@@ -298,7 +298,7 @@ async def test_live_stream_is_metered_by_the_minute(
         await asyncio.sleep(0.1)
     count, minutes = found["analyze.biosignal.stream"]
     assert count == 1
-    assert 0.7 / 60 <= float(minutes) < 30 / 60
+    assert 0.3 / 60 <= float(minutes) < 30 / 60
 
 
 async def test_pages_of_other_sites_need_leave(client: httpx.AsyncClient) -> None:

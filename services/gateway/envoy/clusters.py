@@ -15,8 +15,9 @@ MOST_REQUESTS = 1024
 """In flight to all replicas of a service; the next get 503 at once (circuit breaker)."""
 MOST_STREAMS = 256
 """In flight on one connection to a replica."""
-RETRY_PERCENT = 20
-"""Of the requests in flight, how many may be repetitions."""
+RETRY_PERCENT = 100
+"""Of the requests in flight, how many may be repetitions: one of two replicas that dies takes half of
+all with it, and all of those are sent again."""
 
 TRACES = "traces"
 
@@ -145,7 +146,7 @@ def _outliers() -> Config:
 
 
 def _breakers() -> Config:
-    budget = {"budget_percent": {"value": RETRY_PERCENT}, "min_retry_concurrency": 3}
+    budget = {"budget_percent": {"value": RETRY_PERCENT}, "min_retry_concurrency": 10}
     limits = {
         "max_connections": MOST_REQUESTS,
         "max_pending_requests": MOST_REQUESTS,

@@ -39,6 +39,7 @@ AUTHORIZATION_TIMEOUT_S = 5.0
 LARGEST_HEADERS_KB = 60
 MOST_STREAMS = 100
 """Requests at a time on one HTTP/2 connection of a client."""
+CONNECTION_BUFFER_BYTES = 128 * 1024
 IDLE_CONNECTION_S = 3600.0
 HEADERS_WITHIN_S = 10.0
 """Until the headers of a request have come."""
@@ -69,7 +70,7 @@ def _listener(name: str, settings: Settings, port: int, chain: Config) -> Config
     return {
         "name": name,
         "address": socket_address(f"{host}:{port}"),
-        "per_connection_buffer_limit_bytes": 1024 * 1024,
+        "per_connection_buffer_limit_bytes": CONNECTION_BUFFER_BYTES,
         "filter_chains": [chain],
     }
 
@@ -111,6 +112,7 @@ def _edge_manager(settings: Settings, traces: str) -> Config:
             extension("strip_mesh_headers", mutation, mutations=removed)
         ],
         "merge_slashes": True,
+        "proxy_100_continue": True,
         "path_with_escaped_slashes_action": "REJECT_REQUEST",
         "max_request_headers_kb": LARGEST_HEADERS_KB,
         "request_headers_timeout": seconds(HEADERS_WITHIN_S),

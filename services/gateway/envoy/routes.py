@@ -17,6 +17,8 @@ NEVER_RAN = ("connect-failure", "refused-stream", "reset-before-request")
 """Failures after which a request has certainly not been seen by the replica."""
 MAY_HAVE_RUN = (*NEVER_RAN, "reset", "unavailable")
 RETRIES = 2
+REPEATABLE_BYTES = 8 * 1024 * 1024
+"""A larger request is not kept to be sent again."""
 
 AUTHORIZATION_FILTER = "envoy.filters.http.ext_authz"
 ADMITTED_FILTER = "envoy.filters.http.rbac"
@@ -36,6 +38,7 @@ def edge_routes(settings: Settings) -> Config:
             {
                 "name": "edge",
                 "domains": ["*"],
+                "request_body_buffer_limit": _repeatable_bytes(settings),
                 "routes": [
                     *_public_methods(settings),
                     *_hidden_methods(),
@@ -63,6 +66,12 @@ def internal_routes() -> Config:
             }
         ],
     }
+
+
+def _repeatable_bytes(settings: Settings) -> int:
+    """So much of a call is also read while it waits for its admission. What is read then must be
+    less than half of the largest body: Envoy goes on reading only below half of the new limit."""
+    return min(REPEATABLE_BYTES, settings.max_body_mb * 1024 * 1024 // 8)
 
 
 def _public_methods(settings: Settings) -> Iterator[Config]:
