@@ -16,7 +16,7 @@ from services.common.settings import SERVICES, Settings
 from services.gateway import accounts, openapi
 from services.gateway.dialects import affectiva, deepaffects, emovision, phonexia, wia
 from services.gateway.endpoint import refusal
-from services.gateway.native import jobs
+from services.gateway.native import jobs, media, webhooks
 from services.gateway.policy import Policy
 from services.gateway.streaming import routes as streaming
 
@@ -47,7 +47,7 @@ def build(
 
 def surface(settings: Settings, channels: Channels, policy: Policy) -> Iterator[BaseRoute]:
     """Every public route that is not made from the contract's annotations."""
-    for api in (accounts, emovision, deepaffects, affectiva, phonexia, jobs):
+    for api in (accounts, emovision, deepaffects, affectiva, phonexia, jobs, media, webhooks):
         yield from api.routes(settings, channels, policy)
     yield from streaming.routes(channels, policy)
 

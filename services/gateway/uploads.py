@@ -68,10 +68,15 @@ async def receive(
 
 
 async def store(
-    channels: Channels, file_name: str, content_type: str, chunks: AsyncIterator[bytes]
+    channels: Channels,
+    file_name: str,
+    content_type: str,
+    chunks: AsyncIterator[bytes],
+    *,
+    sha256: str = "",
 ) -> pb.Media:
     """Keeps the bytes of one file. Raises what `MediaStore.receive` raises."""
-    outgoing = _Outgoing(channels, file_name, content_type)
+    outgoing = _Outgoing(channels, file_name, content_type, sha256)
     try:
         async for chunk in chunks:
             await outgoing.write(chunk)
@@ -230,7 +235,7 @@ class _Reader:
                 suggestion=f"Send files as {', '.join(sorted(self._names))}, the rest as text.",
             )
         self._name = name
-        self._file_name = None if file_name is None else _header_text(file_name)
+        self._file_name = None if file_name is None else _file_name(file_name)
 
     def _open_file(self, content_type: bytes) -> None:
         if self._file_name is None:
@@ -255,9 +260,11 @@ class _Reader:
 class _Outgoing:
     """One file on its way to the job service."""
 
-    def __init__(self, channels: Channels, file_name: str, content_type: str) -> None:
+    def __init__(
+        self, channels: Channels, file_name: str, content_type: str, sha256: str = ""
+    ) -> None:
         self._description = pb.MediaDescription(
-            file_name=file_name[:1000], content_type=content_type[:200]
+            file_name=file_name[:1000], content_type=content_type[:200], sha256=sha256[:100]
         )
         stub = channels.stub("jobs", jobs_pb2_grpc.JobServiceStub)
         self._call: Any = stub.UploadMedia(timeout=_UPLOAD_TIMEOUT_S, metadata=metadata())
@@ -325,6 +332,11 @@ def _header_text(value: bytes) -> str:
         return value.decode()
     except UnicodeDecodeError:
         return value.decode("latin-1")
+
+
+def _file_name(value: bytes) -> str:
+    """A name as browsers escape it (WHATWG HTML, multipart/form-data encoding algorithm)."""
+    return _header_text(value).replace("%22", '"').replace("%0D", "").replace("%0A", "")
 
 
 def _broken(reason: str) -> errors.InvalidRequest:

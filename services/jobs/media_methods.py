@@ -5,8 +5,10 @@ from typing import Any
 
 import grpc
 
+from affectmesh.v1 import billing_pb2
 from affectmesh.v1 import jobs_pb2 as pb
 from services.common import caller, errors
+from services.common.channels import call
 from services.jobs.media import MediaStore
 
 LARGEST_CHUNK_BYTES = 1024 * 1024
@@ -15,6 +17,8 @@ LARGEST_CHUNK_BYTES = 1024 * 1024
 _SENT_BYTES = 256 * 1024
 """Of a file in one message: the size at which gRPC is fastest."""
 
+_RECEIPT_TIMEOUT_S = 10.0
+
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
@@ -22,6 +26,8 @@ class MediaMethods:
     """Contract in, contract out."""
 
     media: MediaStore
+    create_receipt: Any
+    """Billing's CreateDeletionReceipt."""
 
     async def UploadMedia(
         self, requests: AsyncIterator[pb.UploadMediaRequest], _context: Context
@@ -47,6 +53,23 @@ class MediaMethods:
 
     async def GetMedia(self, request: pb.GetMediaRequest, _context: Context) -> pb.Media:
         return await self.media.get(caller.required().org_id, request.media_id)
+
+    async def DeleteMedia(
+        self, request: pb.DeleteMediaRequest, _context: Context
+    ) -> pb.DeletionReceipt:
+        who = caller.required()
+        found = await self.media.get(who.org_id, request.media_id)
+        sha256 = await self.media.delete(who.org_id, [found.media_id]) or [found.sha256]
+        asked = billing_pb2.CreateDeletionReceiptRequest(
+            org_id=who.org_id, actor=who.principal_id, resource=found.media_id, sha256=sha256
+        )
+        receipt = await call("billing", self.create_receipt, asked, _RECEIPT_TIMEOUT_S)
+        return pb.DeletionReceipt(
+            receipt_id=receipt.receipt_id,
+            resource=receipt.resource,
+            sha256=receipt.sha256,
+            delete_time=receipt.delete_time,
+        )
 
 
 async def _chunks(requests: AsyncIterator[pb.UploadMediaRequest]) -> AsyncIterator[bytes]:

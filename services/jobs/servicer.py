@@ -11,7 +11,7 @@ from typing import Any
 
 import grpc
 
-from affectmesh.v1 import jobs_pb2, jobs_pb2_grpc
+from affectmesh.v1 import billing_pb2_grpc, jobs_pb2, jobs_pb2_grpc
 from services.common.database import Database
 from services.common.resources import now_ms
 from services.common.server import Service
@@ -76,6 +76,8 @@ class JobServicer(JobMethods, MediaMethods, WebhookMethods, jobs_pb2_grpc.JobSer
         self.now_ms = now_ms
         self.retention_ms = settings.retention_days * DAY_MS
         self.media = MediaStore.open(settings, database)
+        billing = channels.stub("billing", billing_pb2_grpc.BillingServiceStub)
+        self.create_receipt = billing.CreateDeletionReceipt
         self.webhooks = Webhooks.open(settings, database)
         self.jobs = Records(database, now_ms)
         self.endings = Endings(outbox, now_ms)
