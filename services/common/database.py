@@ -2,9 +2,10 @@
 
 import asyncio
 import fcntl
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any, TypeVar
 
 import structlog
 from alembic import command
@@ -17,6 +18,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from services.common import errors, metrics
 
 log = structlog.get_logger()
+
+R = TypeVar("R")
 
 BUSY_TIMEOUT_S = 5
 """How long a transaction waits for a locked database or a free connection."""
@@ -61,7 +64,7 @@ class Database:
     async def read(self) -> AsyncIterator[AsyncConnection]:
         """A transaction that changes nothing."""
         with metrics.DATABASE_SECONDS.labels("read").time(), _translated():
-            async with self._engine.begin() as connection:
+            async with self._transaction({}) as connection:
                 yield connection
 
     @asynccontextmanager
@@ -74,15 +77,30 @@ class Database:
         timer = metrics.DATABASE_SECONDS.labels("write").time()
         if not self._sqlite:
             with timer, _translated():
-                async with self._engine.begin() as connection:
+                async with self._transaction({}) as connection:
                     yield connection
             return
         async with self._writing:
             with timer, _translated():
-                async with self._engine.connect() as plain:
-                    connection = await plain.execution_options(affectmesh_begin="BEGIN IMMEDIATE")
-                    async with connection.begin():
-                        yield connection
+                async with self._transaction({"affectmesh_begin": "BEGIN IMMEDIATE"}) as connection:
+                    yield connection
+
+    @asynccontextmanager
+    async def _transaction(self, options: Mapping[str, str]) -> AsyncIterator[AsyncConnection]:
+        connection = _Connection(self._engine)
+        try:
+            await _to_the_end(connection.start())
+            await _to_the_end(connection.execution_options(**options))
+            await _to_the_end(connection.begin().start())
+            try:
+                yield connection
+            except BaseException:
+                await _to_the_end(connection.rollback())
+                raise
+            await _to_the_end(connection.commit())
+        finally:
+            if connection.sync_connection is not None:
+                await _to_the_end(connection.close())
 
     async def lock(self, connection: AsyncConnection, number: int) -> None:
         """Makes writers of one thing wait for each other until the transaction ends."""
@@ -157,6 +175,26 @@ def _prepare_sqlite(engine: AsyncEngine) -> None:
     def begin(connection: Connection) -> None:
         statement = connection.get_execution_options().get("affectmesh_begin", "BEGIN")
         connection.exec_driver_sql(statement)
+
+
+class _Connection(AsyncConnection):
+    """Runs every statement to its end."""
+
+    async def execute(self, *args: Any, **kwargs: Any) -> Any:
+        return await _to_the_end(super().execute(*args, **kwargs))
+
+
+async def _to_the_end(work: Coroutine[Any, Any, R]) -> R:
+    """Awaits work with a connection. Who is cancelled meanwhile waits until it is done.
+
+    A statement that is cut off leaves its connection, and SQLite's lock with it, to nobody.
+    """
+    running = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await asyncio.wait([running])
+        raise
 
 
 class _translated:
