@@ -24,6 +24,7 @@ from services.jobs.records import Key, Records
 from services.jobs.states import State, move
 from services.jobs.usage import Quotes, amount
 from services.jobs.watching import Watching
+from services.jobs.webhooks import Webhooks
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -49,12 +50,15 @@ class JobMethods:
     quotes: Quotes
     notices: Notices
     watching: Watching
+    webhooks: Webhooks
     retention_ms: int
     now_ms: Callable[[], int]
 
     async def CreateJob(self, request: pb.CreateJobRequest, _context: Context) -> pb.Job:
         asking = caller.required()
         values = _wanted(request)
+        if request.callback_url:
+            await self.webhooks.check_callback(request.callback_url)
         media = await self._input(asking, request.job)
         key = _key(request, media)
         used = amount(request.job.kind, media.duration_ms if media else None)
@@ -180,8 +184,6 @@ def _wanted(request: pb.CreateJobRequest) -> dict[str, Any]:
         raise invalid(
             "priority", "There is no such priority.", f"Send -{MAX_PRIORITY} to {MAX_PRIORITY}."
         )
-    if request.callback_url:
-        _check_url("callback_url", request.callback_url)
     kind = _known(pb.JobKind, "kind", job.kind)
     execution.options(kind, messages.as_json(job.options))
     return {

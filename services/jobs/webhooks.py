@@ -83,6 +83,11 @@ class Webhooks:
         await self._courier.close()
         await self._sender.close()
 
+    async def check_callback(self, url: str) -> None:
+        """Raises InvalidRequest and FetchFailed for an address that the end of a job may not be
+        sent to."""
+        await webhook_addresses.check(url, self._allow_private, field="callback_url", plain=True)
+
     async def create(
         self, org_id: int, url: str, events: Sequence[str], secret: str
     ) -> tuple[RowMapping, str]:

@@ -321,6 +321,7 @@ async def test_async_tells_the_webhook_of_a_failure_and_bills_nothing(
         ({"webhook": "javascript:alert(1)"}, "webhook"),
         ({"webhook": "https://"}, "webhook"),
         ({"webhook": "https://[::1"}, "webhook"),
+        ({"webhook": "https://user:password@example.com/"}, "webhook"),
         ({"webhook": "https://example.com/" + "x" * 2048}, "webhook"),
         ({"webhook": "https://example.com/", "request_id": "x" * 129}, "request_id"),
         ({"webhook": "https://example.com/", "request_id": "a\nb"}, "request_id"),
@@ -331,3 +332,12 @@ async def test_async_checks_its_query(
 ) -> None:
     response = await stranger.post(ASYNC, params={"apikey": mesh.key, **query}, json=SHELL)
     check_refusal(response, 400, "INVALID_REQUEST", field)
+
+
+@pytest.mark.parametrize("url", ["ftp://example.com/a.flac", "file:///etc/passwd", "a.flac"])
+async def test_async_takes_web_addresses_only(
+    stranger: httpx.AsyncClient, mesh: TemporaryMesh, url: str
+) -> None:
+    query = {"apikey": mesh.key, "webhook": "https://example.com/hook"}
+    response = await stranger.post(ASYNC, params=query, json={"url": url})
+    check_refusal(response, 400, "INVALID_REQUEST", "url")

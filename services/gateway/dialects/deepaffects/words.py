@@ -12,6 +12,7 @@ _FIELDS = MappingProxyType(
         "audio_url": "url",
         "audio_base64": "content",
         "callback_url": "webhook",
+        "input.url": "url",
         "options.encoding": "encoding",
         "options.language": "languageCode",
         "options.sample_rate": "sampleRate",
