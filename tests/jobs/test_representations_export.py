@@ -127,8 +127,15 @@ def test_emotionml_says_what_was_measured_and_when() -> None:
     assert categories == {"happiness": "0.7000", "neutral": "0.2000"}
     values = {one.get("name"): one.get("value") for one in found[1].iter(f"{NAMESPACE}dimension")}
     assert values == {"pleasure": "0.7500", "arousal": "0.3750", "dominance": "0.5500"}
-    assert found[2].find(f"{NAMESPACE}reference") is not None
-    assert found[2].find(f"{NAMESPACE}reference").get("uri") == "interview.mp4#t=1,2"  # type: ignore[union-attr]
+    references = [one.get("uri") for one in root.iter(f"{NAMESPACE}reference")]
+    assert references == ["interview.mp4#t=0,315", "interview.mp4#t=0,1", "interview.mp4#t=1,2"]
+
+
+def test_emotionml_counts_milliseconds_of_hours() -> None:
+    analysis = bare()
+    analysis.emotion_breakdown["anger"] = 1.0
+    analysis.duration_ms = 14_399_999
+    assert b'uri="long.mp4#t=0,14399.999"' in emotionml.of_recording(analysis, "long.mp4")
 
 
 @pytest.mark.parametrize(

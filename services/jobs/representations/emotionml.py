@@ -92,5 +92,9 @@ def _describe(
         return
     start_ms = int(emotion.attrib["offset-to-start"])
     end_ms = start_ms + int(emotion.attrib["duration"])
-    fragment = f"{uri}#t={start_ms / 1000:g},{end_ms / 1000:g}"
+    fragment = f"{uri}#t={_seconds(start_ms)},{_seconds(end_ms)}"
     ET.SubElement(emotion, "reference", {"uri": fragment, "role": "expressedBy"})
+
+
+def _seconds(milliseconds: int) -> str:
+    return f"{milliseconds / 1000:.3f}".rstrip("0").rstrip(".")
