@@ -123,6 +123,14 @@ class Running:
         media: pb.Media = await stub.UploadMedia(pieces(), metadata=metadata())
         return media
 
+    async def download(self, media_id: str) -> bytes:
+        """The bytes of a file."""
+        self._become(0, {})
+        stub = self.channels.stub("jobs", jobs_pb2_grpc.JobServiceStub)
+        request = pb.DownloadMediaRequest(media_id=media_id)
+        pieces = [piece async for piece in stub.DownloadMedia(request, metadata=metadata())]
+        return b"".join(piece.chunk for piece in pieces)
+
     async def work(self) -> Service:
         """Starts a worker, which stops with all the rest."""
         service = Service("worker-1", self.settings)
