@@ -23,6 +23,7 @@ from models.training.text.metrics import (
     best_thresholds,
     crossed_f1,
     ece,
+    ece_floor,
     entities_right,
     threshold_at_share,
     truth_of,
@@ -152,6 +153,7 @@ class Calibrator:
     def _answered(self, head: str, confidence: Floats, right: Floats) -> None:
         self.answers[head] = (confidence, right)
         self.figures[f"{head}_ece"] = ece(confidence, right)
+        self.figures[f"{head}_ece_by_chance"] = ece_floor(confidence)
 
     def _threshold(self, name: str, scores: Floats, truth: Floats, knots: Knots) -> None:
         self.curves[name] = knots

@@ -82,6 +82,13 @@ def ece(confidence: Floats, right: Floats, bins: int = 15) -> float:
     return float(sum(gaps))
 
 
+def ece_floor(confidence: Floats, draws: int = 200, seed: int = 7) -> float:
+    """The mean ece of answers that are right just as often as they say: what chance alone gives."""
+    rng = np.random.default_rng(seed)
+    drawn = (rng.random((draws, len(confidence))) < confidence).astype(np.float32)
+    return float(np.mean([ece(confidence, right) for right in drawn]))
+
+
 def correlations(predicted: Floats, ratings: Floats) -> dict[str, float]:
     """Pearson's r of valence, arousal and dominance, [N, 3] against [N, 3]."""
     return {
