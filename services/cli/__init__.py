@@ -13,10 +13,10 @@ from services.common.settings import SERVICES
 
 
 class _Commands(click.Group):
-    """The commands below, and `admin` and `envoy`, which are imported only when asked for."""
+    """The commands below, and groups that are imported only when asked for."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted([*super().list_commands(ctx), "admin", "envoy"])
+        return sorted([*super().list_commands(ctx), "admin", "envoy", "triton"])
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name == "admin":
@@ -27,6 +27,10 @@ class _Commands(click.Group):
             from services.cli.envoy import envoy
 
             return envoy
+        if cmd_name == "triton":
+            from services.cli.triton import triton
+
+            return triton
         return super().get_command(ctx, cmd_name)
 
 

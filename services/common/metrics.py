@@ -40,6 +40,9 @@ MODEL_WAITING = Gauge(
 MODEL_FAILURES = Counter(
     "affectmesh_model_failures", "Calls of a model that failed, by code.", ["model", "code"]
 )
+MODEL_READY = Gauge(
+    "affectmesh_model_ready", "1 while a model on Triton answers, as last looked at.", ["model"]
+)
 RESULTS = Counter(
     "affectmesh_results",
     "Results by their primary emotion: the label mix, which drifts when inputs or models do.",

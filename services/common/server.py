@@ -34,6 +34,8 @@ log = structlog.get_logger()
 
 VERSION = version("affectmesh")
 
+_LOOK_AT_MODELS_EVERY_S = 1.0
+
 
 @dataclass
 class Service:
@@ -54,6 +56,11 @@ class Service:
         inference = open_inference(self.settings)
         self.closers.append(inference.close)
         return inference
+
+    @property
+    def uses_models(self) -> bool:
+        """Whether `inference` was asked for."""
+        return "inference" in self.__dict__
 
     @cached_property
     def channels(self) -> Channels:
@@ -107,7 +114,7 @@ async def _serve(service: Service, register: Register) -> None:
     tracing.start(service.name, VERSION)
     server = grpc.aio.server(
         interceptors=[RequestInterceptor(), MeterInterceptor(lambda: service.journal)],
-        options=(*OPTIONS, ("grpc.so_reuseport", 0)),
+        options=(*OPTIONS, ("grpc.so_reuseport", 0), _RECONNECT),
     )
     checker = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(checker, server)
@@ -130,7 +137,9 @@ async def _serve(service: Service, register: Register) -> None:
         await checker.set(name, health_pb2.HealthCheckResponse.SERVING)
     metrics.UP.labels(service.name, VERSION, settings.inference).set(1)
     log.info("serving", address=address)
+    watching = asyncio.create_task(_watch_models(service, checker, proto_service))
     await stop.wait()
+    watching.cancel()
     log.info("stopping")
     service.stopping = True
     await checker.enter_graceful_shutdown()
@@ -152,6 +161,18 @@ async def _serve_health(service: Service, checker: health.aio.HealthServicer) ->
         await server.stop(0)
 
     service.closers.append(stop)
+
+
+async def _watch_models(service: Service, checker: Any, proto_service: str) -> None:
+    """Has the contract's health follow the models where they are on Triton; the health of the
+    process, under the empty name, does not: starting it again would not help."""
+    if service.settings.inference != "triton" or not service.uses_models:
+        return
+    states = health_pb2.HealthCheckResponse
+    while True:
+        await asyncio.sleep(_LOOK_AT_MODELS_EVERY_S)
+        ready = await service.inference.ready()
+        await checker.set(proto_service, states.SERVING if ready else states.NOT_SERVING)
 
 
 class RequestInterceptor(grpc.aio.ServerInterceptor):

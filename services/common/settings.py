@@ -58,6 +58,9 @@ class Settings(BaseSettings):
         "embedded", description="Run models in each service's process, or on Triton."
     )
     triton_url: str = Field("127.0.0.1:8001", description="gRPC address of Triton.")
+    triton_timeout_s: float = Field(
+        10, gt=0, le=600, description="Longest time a run of a model on Triton may take."
+    )
     threads: int = Field(
         os.cpu_count() or 1, ge=1, le=256, description="Threads a model may use in a process."
     )
@@ -171,6 +174,10 @@ class Settings(BaseSettings):
     voice_pack: Literal["open", "research"] = Field(
         "open",
         description="Weights of the voice model; research is not for commercial use.",
+    )
+    voice_preload: bool = Field(
+        True,
+        description="Load speech recognition at the start, not when it is first asked for.",
     )
     research_repository: Path = Field(
         Path(__file__).parents[2] / "models" / "research",

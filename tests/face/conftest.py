@@ -30,6 +30,9 @@ class Recorded:
     async def load(self, *models: str) -> None:
         await self._inference.load(*models)
 
+    async def ready(self) -> bool:
+        return await self._inference.ready()
+
     async def close(self) -> None:
         await self._inference.close()
 

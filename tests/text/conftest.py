@@ -33,6 +33,9 @@ class CountingInference:
     def info(self, model: str) -> ModelInfo:
         return self._inner.info(model)
 
+    async def ready(self) -> bool:
+        return await self._inner.ready()
+
     async def close(self) -> None:
         await self._inner.close()
 

@@ -52,6 +52,10 @@ class Inference(Protocol):
         """What is known of a model. Raises KeyError for a name not in the repository."""
         ...
 
+    async def ready(self) -> bool:
+        """Whether every model that was loaded answers now."""
+        ...
+
     async def close(self) -> None:
         """Frees threads and connections."""
         ...

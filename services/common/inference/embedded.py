@@ -53,6 +53,9 @@ class EmbeddedInference:
     def info(self, model: str) -> ModelInfo:
         return self._repository[model].info
 
+    async def ready(self) -> bool:
+        return True
+
     async def close(self) -> None:
         self._executor.shutdown(cancel_futures=True)
 

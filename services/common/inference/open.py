@@ -13,5 +13,6 @@ def open_inference(settings: Settings) -> Inference:
     if settings.inference == "triton":
         from services.common.inference.triton import TritonInference
 
-        return ObservedInference(TritonInference(repository, settings.triton_url))
+        triton = TritonInference(repository, settings.triton_url, settings.triton_timeout_s)
+        return ObservedInference(triton)
     return ObservedInference(EmbeddedInference(repository, settings.threads))

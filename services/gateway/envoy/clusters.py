@@ -5,6 +5,7 @@ from urllib.parse import urlsplit
 
 from services.common.settings import AUTHORIZATION, Settings
 from services.gateway.envoy.parts import Config, seconds, socket_address, typed
+from services.gateway.methods import SERVICES
 
 CONNECT_TIMEOUT_S = 1.0
 HEALTH_EVERY_S = 1.0
@@ -16,8 +17,8 @@ MOST_REQUESTS = 1024
 MOST_STREAMS = 256
 """In flight on one connection to a replica."""
 RETRY_PERCENT = 100
-"""Of the requests in flight, how many may be repetitions: one of two replicas that dies takes half of
-all with it, and all of those are sent again."""
+"""Of the requests in flight, how many may be repetitions: one of two replicas that dies takes half
+of all with it, and all of those are sent again."""
 
 TRACES = "traces"
 
@@ -42,7 +43,7 @@ def cluster(settings: Settings, name: str) -> Config:
         "lb_policy": "LEAST_REQUEST",
         "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
         "typed_extension_protocol_options": _http() if speaks_http else _grpc(),
-        "health_checks": [_http_check() if speaks_http else _grpc_check()],
+        "health_checks": [_http_check() if speaks_http else _grpc_check(name)],
         "ignore_health_on_host_removal": True,
         "outlier_detection": _outliers(),
         "circuit_breakers": _breakers(),
@@ -121,8 +122,10 @@ def _check(**how: Config) -> Config:
     }
 
 
-def _grpc_check() -> Config:
-    return _check(grpc_health_check={})
+def _grpc_check(name: str) -> Config:
+    """By the name of the contract: a service whose models do not answer is left out, too."""
+    (served,) = SERVICES[name].services_by_name.values()
+    return _check(grpc_health_check={"service_name": served.full_name})
 
 
 def _http_check() -> Config:
