@@ -23,14 +23,20 @@ from services.voice.options import Options
 from services.voice.prosody import Prosody
 from services.voice.segmentation import Piece
 from services.voice.transcription import Transcriber, Transcript
-from services.voice.trust import TRAINED_LANGUAGES, Power, Warning, trust
+from services.voice.trust import (
+    NARROWBAND_HZ,
+    TRAINED_LANGUAGES,
+    Power,
+    Warning,
+    narrowband,
+    trust,
+)
 
 #: Silence that ends an utterance.
 UTTERANCE_GAP_MS = 500
 #: Silence that counts as a pause (Goldman-Eisler's 250 ms keeps stop consonants out).
 PAUSE_MS = 250
 
-NARROWBAND_HZ = 16_000
 CLIPPED_SHARE = 0.001
 
 T = TypeVar("T")
@@ -103,6 +109,11 @@ class VoiceAnalyzer:
         """Names of the models that every analysis needs."""
         return (activity.MODEL, *self.emotions.models)
 
+    @property
+    def infos(self) -> tuple[ModelInfo, ...]:
+        """The same with version and digest."""
+        return tuple(map(self.inference.info, self.models))
+
     async def analyze(self, media: Media, options: Options) -> Analysis:
         """Analyse a recording: its bytes, or an open file.
 
@@ -127,7 +138,7 @@ class VoiceAnalyzer:
             duration_ms=recording.duration_ms,
             findings=tuple(findings),
             warnings=_warnings_of_recording(recording),
-            models=tuple(map(self.inference.info, (*self.models[:1], *self.emotions.models))),
+            models=self.infos,
         )
 
     async def _decode(self, media: Media, options: Options) -> Recording:
@@ -296,6 +307,5 @@ def _warnings_of_recording(recording: Recording) -> tuple[Warning, ...]:
         share = f"{recording.clipped:.1%}"
         found.append(Warning("CLIPPED", f"{share} of the samples are at full scale: overdriven."))
     if recording.rate_hz < NARROWBAND_HZ:
-        kilohertz = f"{recording.rate_hz / 1000:g} kHz"
-        found.append(Warning("NARROWBAND", f"Sampled at {kilohertz}; high tones are missing."))
+        found.append(narrowband(recording.rate_hz))
     return tuple(found)

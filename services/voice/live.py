@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -26,7 +26,14 @@ from services.voice.live_options import LiveOptions, Rate
 from services.voice.outbox import Outbox
 from services.voice.outputs import Event, Final, Happening, Partial, Problem, Summary
 from services.voice.tape import Tape
-from services.voice.trust import Power, trust
+from services.voice.trust import (
+    NARROWBAND_HZ,
+    SHORT_MS,
+    Power,
+    Warning,
+    narrowband,
+    trust,
+)
 
 log = structlog.get_logger()
 
@@ -73,12 +80,17 @@ class _Tally:
     spoken_ms: Counter[str] = field(default_factory=Counter)
     dimensions: np.ndarray = field(default_factory=lambda: np.zeros(2))
     happened: Counter[Happening] = field(default_factory=Counter)
+    warnings: dict[str, Warning] = field(default_factory=dict)
 
     def add(self, final: Final) -> None:
         length = final.end_ms - final.start_ms
         label = max(final.emotions, key=final.emotions.__getitem__)
         self.spoken_ms[label] += length
         self.dimensions += np.array((final.dimensions.valence, final.dimensions.arousal)) * length
+        self.warn(final.warnings)
+
+    def warn(self, warnings: Iterable[Warning]) -> None:
+        self.warnings |= {warning.code: warning for warning in warnings}
 
     def summary(self, duration_ms: int) -> Summary:
         total = self.spoken_ms.total()
@@ -94,6 +106,7 @@ class _Tally:
             dimensions=mean,
             emotion_changes=self.happened[Happening.EMOTION_CHANGE],
             high_arousal_moments=self.happened[Happening.HIGH_AROUSAL],
+            warnings=tuple(self.warnings.values()),
         )
 
 
@@ -139,7 +152,19 @@ class LiveSession:
         self._language = options.language
         self._said: str | None = None
         self._listening: asyncio.Task[None] | None = None
+        self._tally.warn(self.warnings)
         self._work = asyncio.create_task(self._run())
+
+    @property
+    def warnings(self) -> list[Warning]:
+        """What lowers the worth of every result, as far as the options tell."""
+        options, found = self.options, []
+        if 0 < options.rate_hz < NARROWBAND_HZ:
+            found.append(narrowband(options.rate_hz))
+        if options.language or not options.transcript:
+            known = self._analyzer.trained_languages
+            found += trust(known, options.language, float("inf"), SHORT_MS)[1]
+        return found
 
     @property
     def received_ms(self) -> int:
@@ -321,7 +346,7 @@ class LiveSession:
         start = max(0, begin - (self._tape.end - samples.size))
         logits = await self._analyzer.emotions.read(samples, [Span(start, samples.size)])
         spoken = self._speech + Power.of(self._tape.read(begin, self._tape.end))
-        emotions = self._probabilities(
+        emotions, _ = self._probabilities(
             logits[0], spoken.above_db(self._all - spoken), _ms(spoken.count)
         )
         self._read_any = True
@@ -335,10 +360,10 @@ class LiveSession:
 
     def _probabilities(
         self, logits: np.ndarray, above_noise_db: float, speech_ms: int
-    ) -> dict[str, float]:
+    ) -> tuple[dict[str, float], tuple[Warning, ...]]:
         known = self._analyzer.trained_languages
-        worth, _ = trust(known, self._language, above_noise_db, speech_ms)
-        return self._analyzer.emotions.probabilities(logits, worth)
+        worth, reasons = trust(known, self._language, above_noise_db, speech_ms)
+        return self._analyzer.emotions.probabilities(logits, worth), tuple(reasons)
 
     def _due(self, emotions: dict[str, float], changed: bool) -> bool:
         """Whether the rate asked for sends this partial."""
@@ -408,13 +433,16 @@ class LiveSession:
             text = found.text
             self._language = self._language or languages.tag_of(found.language, "")
         logits = await self._analyzer.emotions.read(utterance.samples, [utterance.span])
-        emotions = self._probabilities(logits[0], utterance.above_noise_db, utterance.speech_ms)
+        emotions, warnings = self._probabilities(
+            logits[0], utterance.above_noise_db, utterance.speech_ms
+        )
         return Final(
             start_ms=_ms(utterance.offset + utterance.span.start),
             end_ms=_ms(utterance.offset + utterance.span.end),
             text=text,
             emotions=emotions,
             dimensions=dimensions_of(emotions),
+            warnings=warnings,
         )
 
     async def _happen(self, event: Event) -> None:

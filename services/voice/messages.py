@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from affectmesh.v1 import types_pb2, voice_pb2
 from services.common import results
 from services.common.errors import InvalidRequest
 from services.voice.analyze import Dimensions
 from services.voice.live_options import LiveOptions, Rate
 from services.voice.outputs import Event, Final, Happening, Output, Partial, Problem, Summary
+from services.voice.trust import Warning
 
 _RATES = {
     types_pb2.OUTPUT_RATE_UNSPECIFIED: Rate.PER_SECOND,
@@ -44,8 +47,21 @@ def live_options(config: voice_pb2.StreamVoiceConfig) -> LiveOptions:
     )
 
 
-def live_response(output: Output, asked: types_pb2.StreamOutput) -> voice_pb2.StreamVoiceResponse:
-    """One message of a stream."""
+def live_ready(
+    received_ms: int, warnings: Iterable[Warning], provenance: Iterable[types_pb2.Provenance]
+) -> voice_pb2.StreamVoiceResponse:
+    """The first message of a stream."""
+    return voice_pb2.StreamVoiceResponse(
+        ready=voice_pb2.StreamVoiceReady(
+            received_ms=received_ms, warnings=warned(warnings), provenance=provenance
+        )
+    )
+
+
+def live_response(
+    output: Output, asked: types_pb2.StreamOutput, provenance: Iterable[types_pb2.Provenance]
+) -> voice_pb2.StreamVoiceResponse:
+    """A further message of a stream; the summary names the models."""
     match output:
         case Partial():
             return voice_pb2.StreamVoiceResponse(partial=_partial(output, asked))
@@ -62,7 +78,14 @@ def live_response(output: Output, asked: types_pb2.StreamOutput) -> voice_pb2.St
                 )
             )
         case Summary():
-            return voice_pb2.StreamVoiceResponse(summary=_summary(output))
+            summary = _summary(output)
+            summary.provenance.extend(provenance)
+            return voice_pb2.StreamVoiceResponse(summary=summary)
+
+
+def warned(found: Iterable[Warning]) -> list[types_pb2.Warning]:
+    """Warnings."""
+    return [types_pb2.Warning(code=one.code, message=one.message) for one in found]
 
 
 def _partial(found: Partial, asked: types_pb2.StreamOutput) -> voice_pb2.StreamVoicePartial:
@@ -83,6 +106,7 @@ def _segment(found: Final, asked: types_pb2.StreamOutput) -> voice_pb2.StreamVoi
         text=found.text,
         emotion=results.emotions(found.emotions).primary,
         dimensions=_dimensions(found.dimensions) if asked.include_dimensions else None,
+        warnings=warned(found.warnings),
     )
 
 
@@ -110,6 +134,7 @@ def _summary(found: Summary) -> types_pb2.SessionSummary:
         average_dimensions=_dimensions(found.dimensions) if found.dimensions else None,
         emotion_changes=found.emotion_changes,
         high_arousal_moments=found.high_arousal_moments,
+        warnings=warned(found.warnings),
     )
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from services.voice.analyze import Dimensions
+from services.voice.trust import Warning
 
 
 class Happening(Enum):
@@ -38,6 +39,7 @@ class Final:
     text: str
     emotions: dict[str, float]
     dimensions: Dimensions
+    warnings: tuple[Warning, ...]
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,8 @@ class Problem:
 
 @dataclass(frozen=True)
 class Summary:
-    """The whole session. distribution: share of the time spoken, by primary emotion."""
+    """The whole session. distribution: share of the time spoken, by primary emotion. warnings:
+    those of the stream and of its utterances, each once."""
 
     duration_ms: int
     chunks: int
@@ -73,6 +76,7 @@ class Summary:
     dimensions: Dimensions | None
     emotion_changes: int
     high_arousal_moments: int
+    warnings: tuple[Warning, ...]
 
 
 Output = Partial | Final | Event | Problem | Summary

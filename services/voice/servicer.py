@@ -12,6 +12,7 @@ import structlog
 
 from affectmesh.v1 import types_pb2, voice_pb2, voice_pb2_grpc
 from services.common import errors, results
+from services.common.inference import ModelInfo
 from services.common.results import Stopwatch
 from services.common.server import Service
 from services.voice import audio, messages, weights
@@ -27,7 +28,6 @@ from services.voice.options import Options
 from services.voice.prosody import Prosody
 from services.voice.sessions import Limits, Sessions
 from services.voice.transcription import Transcriber
-from services.voice.trust import Warning
 
 log = structlog.get_logger()
 
@@ -80,10 +80,12 @@ class VoiceServicer(voice_pb2_grpc.VoiceServiceServicer):
         except errors.AffectMeshError:
             await _drain(request_iterator)
             raise
+        named = _models_named(self._analyzer.infos, config.return_transcript)
         receiving = asyncio.create_task(self._receive(session, request_iterator))
         try:
+            yield messages.live_ready(session.received_ms, session.warnings, named)
             async for output in session.outbox.read():
-                yield messages.live_response(output, config.output)
+                yield messages.live_response(output, config.output, named)
         finally:
             receiving.cancel()
             await asyncio.gather(receiving, return_exceptions=True)
@@ -124,7 +126,8 @@ async def register(server: grpc.aio.Server, service: Service) -> str:
     service.closers.append(transcriber.close)
     try:
         await transcriber.prepare()
-        service.closers.append(_in_background(transcriber.load()))
+        if service.settings.voice_preload:
+            service.closers.append(_in_background(transcriber.load()))
     except errors.Unavailable as error:
         log.warning("no speech recognition", reason=error.message)
     analyzer = VoiceAnalyzer(service.inference, transcriber, service.settings.voice_pack)
@@ -253,7 +256,7 @@ def _response(analysis: Analysis, asked: Options) -> voice_pb2.AnalyzeVoiceRespo
         segments=_segments(first, analysis.start_ms),
         words=_words(first, analysis.start_ms),
         channels=[_channel(found, analysis.start_ms) for found in analysis.findings if split],
-        warnings=_warnings((*analysis.warnings, *first.warnings)),
+        warnings=messages.warned((*analysis.warnings, *first.warnings)),
         provenance=_provenance(analysis, asked),
     )
 
@@ -268,7 +271,7 @@ def _channel(found: Finding, start_ms: int) -> voice_pb2.VoiceChannel:
         prosody=_prosody(found.prosody),
         segments=_segments(found, start_ms),
         words=_words(found, start_ms),
-        warnings=_warnings(found.warnings),
+        warnings=messages.warned(found.warnings),
     )
 
 
@@ -324,16 +327,8 @@ def _words(found: Finding, start_ms: int) -> list[voice_pb2.Word]:
     ]
 
 
-def _warnings(found: Iterable[Warning]) -> list[types_pb2.Warning]:
-    return [types_pb2.Warning(code=one.code, message=one.message) for one in found]
-
-
 def _provenance(analysis: Analysis, asked: Options) -> list[types_pb2.Provenance]:
-    named = [results.provenance(model) for model in analysis.models]
-    if asked.transcript:
-        named.append(
-            types_pb2.Provenance(model=weights.NAME, version=weights.VERSION, digest=weights.SHA256)
-        )
+    named = _models_named(analysis.models, asked.transcript)
     if asked.prosody:
         method = "transcript words" if asked.transcript else "syllable nuclei, 1.5 a word"
         named += [
@@ -341,4 +336,13 @@ def _provenance(analysis: Analysis, asked: Options) -> list[types_pb2.Provenance
             types_pb2.Provenance(model="jitter", version="waveform matching (Boersma 2009)"),
             types_pb2.Provenance(model="speech_rate", version=method),
         ]
+    return named
+
+
+def _models_named(models: Iterable[ModelInfo], transcript: bool) -> list[types_pb2.Provenance]:
+    named = [results.provenance(model) for model in models]
+    if transcript:
+        named.append(
+            types_pb2.Provenance(model=weights.NAME, version=weights.VERSION, digest=weights.SHA256)
+        )
     return named

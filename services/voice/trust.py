@@ -20,6 +20,7 @@ NOISY_TRUST = 0.7
 SHORT_TRUST = 0.7
 NOISY_DB = 6.0
 SHORT_MS = 1000
+NARROWBAND_HZ = 16_000
 
 _LEAST = SAMPLE_RATE_HZ // 10
 
@@ -77,3 +78,9 @@ def trust(
         worth *= SHORT_TRUST
         reasons.append(Warning("SHORT_SPEECH", "Less than a second of speech."))
     return worth, reasons
+
+
+def narrowband(rate_hz: int) -> Warning:
+    """Return the warning of a sample rate below NARROWBAND_HZ."""
+    message = f"Sampled at {rate_hz / 1000:g} kHz; high tones are missing."
+    return Warning("NARROWBAND", message)

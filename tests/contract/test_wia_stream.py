@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+from datetime import datetime
 
 import httpx
 import pytest
@@ -13,6 +14,7 @@ from services.gateway.streaming.frames import VOICE
 from services.mesh.temporary import TemporaryMesh
 from tests.contract.conftest import SAMPLES
 from tests.gateway.streams import (
+    EPOCH_MS,
     FACELESS,
     FACIAL_CONFIG,
     PHOTOGRAPH,
@@ -181,12 +183,47 @@ async def test_a_dropped_stream_goes_on_under_its_id(mesh: TemporaryMesh) -> Non
         while True:
             async with talk(mesh.address, "/v1/stream", mesh.key, resume) as client:
                 await client.say(frame(PHOTOGRAPH, at_ms=5000))
-                message = await client.socket.recv()
-                if "NOT_FOUND" not in str(message):
+                if "NOT_FOUND" not in str(await client.socket.recv()):
+                    message = await client.hear("result")
                     break
-    assert '"frame_number":3' in str(message)
-    assert '"stream_id":"walk-1"' in str(message)
-    assert '"dimensions"' in str(message)
+    assert message["frame_number"] == 3
+    assert message["stream_id"] == "walk-1"
+    assert "dimensions" in message
+
+
+async def test_a_voice_goes_on_where_it_was_when_its_stream_is_resumed(
+    mesh: TemporaryMesh,
+) -> None:
+    frames = [frame(one, VOICE, 100 * number) for number, one in enumerate(chunks(spoken()))]
+    config = {"type": "config", "stream_id": "talk-1", "modalities": ["voice"]}
+    middle = len(frames) // 2
+    async with talk(mesh.address, "/v1/stream", mesh.key, config) as client:
+        ready = await client.hear("ready")
+        assert {one["model"] for one in ready["provenance"]} >= {"voice_emotion_open"}
+        for one in frames[:middle]:
+            await client.say(one)
+            await asyncio.sleep(0.02)
+        await client.hear("result")
+        await client.running()
+        client.socket.transport.abort()
+    resume = {"type": "resume", "stream_id": "talk-1"}
+    async with asyncio.timeout(30):
+        while True:
+            async with talk(mesh.address, "/v1/stream", mesh.key, resume) as client:
+                if "NOT_FOUND" in str(await client.socket.recv()):
+                    continue
+                for one in frames[middle:]:
+                    await client.say(one)
+                    await asyncio.sleep(0.02)
+                await client.say({"type": "close"})
+                await client.closed()
+                break
+    (summary,) = client.kinds("session_summary")
+    finals = [one for one in client.kinds("result") if one["voice"]["final"]]
+    first = datetime.fromisoformat(finals[0]["voice"]["start"]).timestamp() * 1000 - EPOCH_MS
+    assert -200 < first < 1500
+    assert len(frames) - 10 <= summary["frames_processed"] <= len(frames)
+    assert summary["duration_ms"] == 100 * (len(frames) - 1)
 
 
 async def test_an_unknown_stream_cannot_be_resumed(mesh: TemporaryMesh) -> None:

@@ -1,7 +1,21 @@
-"""Clocks, output rates and resumption of live streams."""
+"""Clocks, output rates, resumption and followers of live streams."""
 
-from services.gateway.streaming.clock import AudioClock, ImageClock, Moment, iso
+import asyncio
+from contextlib import ExitStack
+
+import pytest
+
+from services.common import errors
+from services.gateway.streaming.clock import AudioClock, ImageClock, Moment, SentAudio, iso
 from services.gateway.streaming.config import consent_reference
+from services.gateway.streaming.following import (
+    CAPACITY,
+    MOST_FOLLOWERS,
+    Audience,
+    Follower,
+    Message,
+    Running,
+)
 from services.gateway.streaming.rates import Bucket, Rating, Throttle
 from services.gateway.streaming.resumption import Resumption
 
@@ -80,15 +94,77 @@ def test_a_throttle_tells_once_in_a_while_how_much() -> None:
 def test_a_dropped_stream_is_resumed_once_by_its_owner_in_time() -> None:
     now = 0.0
     resumption = Resumption(60, lambda: now)
-    resumption.keep(7, "a", {"modalities": ["facial"]}, 12)
-    assert resumption.take(8, "a") is None
-    found = resumption.take(7, "a")
+    resumption.keep(7, "/v1/stream", "a", {"modalities": ["facial"]}, 12)
+    assert resumption.take(8, "/v1/stream", "a") is None
+    assert resumption.take(7, "/v1/analyze/voice/stream", "a") is None
+    found = resumption.take(7, "/v1/stream", "a")
     assert found is not None
     assert found.frames == 12
-    assert resumption.take(7, "a") is None
-    resumption.keep(7, "b", {}, 1)
+    assert resumption.take(7, "/v1/stream", "a") is None
+    resumption.keep(7, "/v1/stream", "b", {}, 1)
     now = 61.0
-    assert resumption.take(7, "b") is None
+    assert resumption.take(7, "/v1/stream", "b") is None
+
+
+def test_the_clock_of_resumed_audio_goes_on_where_the_service_is() -> None:
+    before, after = AudioClock("LINEAR16", 16_000), AudioClock("LINEAR16", 16_000)
+    for number in range(5):
+        before.add(Moment(number + 1, AT + 100 * number), 3200)
+    after.add(Moment(9, AT + 7000), 3200)
+    after.go_on(before, 300)
+    after.add(Moment(10, AT + 7100), 3200)
+    assert [after.at(ms)[1] - AT for ms in (50, 250, 350, 450)] == [50, 250, 7050, 7150]
+    assert [after.at(ms)[0].number for ms in (50, 250, 350, 450)] == [1, 3, 9, 10]
+
+
+def test_sent_audio_is_counted_by_bytes_or_by_answers() -> None:
+    bare, packed = SentAudio("MULAW", 8000), SentAudio("FLAC", 0)
+    bare.begin_ms = packed.begin_ms = 500
+    for sent in (bare, packed):
+        sent.add(4000)
+        sent.heard(700)
+    assert (bare.ms, packed.ms) == (1000, 700)
+
+
+def test_a_slow_follower_loses_the_oldest_and_is_told_how_many() -> None:
+    audience = Audience()
+    audience.tell("ready", b"{}")
+    with audience.joined() as follower:
+        for number in range(CAPACITY + 4):
+            audience.tell("result", str(number).encode())
+        audience.tell("ping", b"{}")
+        audience.end()
+        assert follower.dropped == 5
+        told = asyncio.run(_all(follower))
+    assert told == [("result", str(n).encode()) for n in range(4, CAPACITY + 4)]
+
+
+async def _all(follower: Follower) -> list[Message | None]:
+    return [message async for message in follower.messages(60)]
+
+
+def test_streams_are_found_by_their_organisation_alone_while_they_run() -> None:
+    running, audience = Running(), Audience()
+    with running.listed(7, "a", audience):
+        assert running.find(7, "a") is audience
+        with pytest.raises(errors.NotFound):
+            running.find(8, "a")
+        newer = Audience()
+        with running.listed(7, "a", newer):
+            assert running.find(7, "a") is newer
+    with pytest.raises(errors.NotFound):
+        running.find(7, "a")
+
+
+def test_a_stream_has_so_many_followers_at_most() -> None:
+    audience = Audience()
+    with ExitStack() as joined:
+        for _ in range(MOST_FOLLOWERS):
+            audience.refuse_crowd()
+            joined.enter_context(audience.joined())
+        with pytest.raises(errors.RateLimited):
+            audience.refuse_crowd()
+    audience.refuse_crowd()
 
 
 def test_a_long_consent_token_is_kept_as_its_digest() -> None:

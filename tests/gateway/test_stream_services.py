@@ -36,9 +36,16 @@ VOICE_CONFIG = {
 FACELESS_CONFIG = {"type": "config", "modalities": ["voice"]}
 
 
+DOUBT = types_pb2.Warning(code="LANGUAGE_NOT_TRAINED", message="Speech is in another language.")
+MODEL = types_pb2.Provenance(model="voice_emotion_open", version="1.0.0", digest="ab")
+READY = voice_pb2.StreamVoiceReady(warnings=[DOUBT], provenance=[MODEL])
+
+
 def speak(request: voice_pb2.StreamVoiceRequest) -> Iterator[voice_pb2.StreamVoiceResponse]:
-    """A partial for every chunk; a final and a summary at the end."""
+    """What is ready, a partial for every chunk; a final and a summary at the end."""
     happy = types_pb2.Emotion(label="happiness", confidence=0.82)
+    if request.WhichOneof("message") == "config":
+        yield voice_pb2.StreamVoiceResponse(ready=READY)
     if request.WhichOneof("message") == "audio":
         yield voice_pb2.StreamVoiceResponse(
             partial=voice_pb2.StreamVoicePartial(
@@ -58,7 +65,11 @@ def speak(request: voice_pb2.StreamVoiceRequest) -> Iterator[voice_pb2.StreamVoi
         )
         yield voice_pb2.StreamVoiceResponse(
             summary=types_pb2.SessionSummary(
-                duration_ms=100, frames_processed=1, emotion_distribution={"happiness": 1.0}
+                duration_ms=100,
+                frames_processed=1,
+                emotion_distribution={"happiness": 1.0},
+                warnings=[DOUBT],
+                provenance=[MODEL],
             )
         )
 
@@ -93,6 +104,7 @@ async def test_live_audio_is_answered_as_the_document_shows(
 ) -> None:
     url, script = voice
     async with talk(url, VOICE, mesh.key, VOICE_CONFIG, bytes(3200)) as client:
+        ready = await client.hear("ready")
         partial = await client.hear("partial")
         await client.say({"type": "close"})
         final = await client.hear("final")
@@ -112,6 +124,12 @@ async def test_live_audio_is_answered_as_the_document_shows(
             "emotion": {"label": "happiness", "confidence": 0.82},
         },
     }
+    doubts = [{"code": "LANGUAGE_NOT_TRAINED", "message": "Speech is in another language."}]
+    models = [{"model": "voice_emotion_open", "version": "1.0.0", "digest": "ab"}]
+    assert (ready["warnings"], ready["provenance"]) == (doubts, models)
+    assert (summary["warnings"], summary["provenance"]) == (doubts, models)
+    assert summary["stream_id"] == ready["stream_id"]
+    assert ready["timestamp_ms"] == 0
     assert summary["emotion_distribution"] == {"happiness": 1.0}
     config = script.asked[0].config
     assert (config.sample_rate_hz, config.encoding, config.language) == (16000, "LINEAR16", "en-US")

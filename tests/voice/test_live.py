@@ -6,6 +6,7 @@ from itertools import count, pairwise
 
 import numpy as np
 import pytest
+import soxr
 
 from affectmesh.v1 import types_pb2
 from services.common import errors
@@ -238,10 +239,34 @@ async def test_an_utterance_is_cut_after_30_seconds(live: Live) -> None:
     ids=["silence", "noise", "nothing", "10 ms"],
 )
 async def test_without_speech_there_is_only_a_summary(live: Live, samples: Floats) -> None:
-    (last,) = await live.answers(config(), *audio(pcm(samples)), CLOSE)
+    ready, last = await live.answers(config(), *audio(pcm(samples)), CLOSE)
+    assert ready.HasField("ready")
     assert not last.summary.emotion_distribution
     assert not last.summary.HasField("average_dimensions")
     assert last.summary.duration_ms == samples.size // 16
+
+
+async def test_the_first_and_the_last_message_name_models_and_doubts(live: Live) -> None:
+    quiet = config(rate_hz=8000, language="fr")
+    short = speech("0880")[3000:12_000]
+    telephone = np.asarray(soxr.resample(short, 16_000, 8000), np.float32)
+    chunks = audio(pcm(np.concatenate((silence(0.2), telephone, silence(0.5)))))
+    first, *others = await live.answers(quiet, *chunks, CLOSE)
+    assert first.ready.received_ms == 0
+    assert [one.code for one in first.ready.warnings] == ["NARROWBAND", "LANGUAGE_NOT_TRAINED"]
+    models = [one.model for one in first.ready.provenance]
+    assert models == ["voice_activity", "voice_encoder", "voice_emotion_open"]
+    assert all(len(one.digest) == 64 for one in first.ready.provenance)
+    (final,) = finals(others)
+    assert [one.code for one in final.warnings] == ["LANGUAGE_NOT_TRAINED", "SHORT_SPEECH"]
+    told = {one.code for one in others[-1].summary.warnings}
+    assert told == {"NARROWBAND", "LANGUAGE_NOT_TRAINED", "SHORT_SPEECH"}
+    assert others[-1].summary.provenance == first.ready.provenance
+
+
+async def test_a_trained_language_at_16_khz_is_no_reason_for_doubt(live: Live) -> None:
+    first, *_ = await live.answers(config(language="de"), CLOSE)
+    assert not first.ready.warnings
 
 
 async def test_empty_chunks_and_a_half_sample_do_no_harm(live: Live) -> None:

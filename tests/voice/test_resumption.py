@@ -86,6 +86,7 @@ async def test_a_dropped_stream_goes_on_as_if_it_had_not(live: Live, cut: int) -
     call.cancel()
     await asyncio.gather(reading, return_exceptions=True)
     after = await live.answers(first, *chunks[cut:], CLOSE)
+    assert after[0].ready.received_ms == pytest.approx(cut * 100, abs=1)
     together = {segment.start_ms: segment for segment in (*finals(before), *finals(after))}
     assert list(together.values()) == finals(whole)
     assert after[-1].summary == whole[-1].summary

@@ -10,6 +10,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from services.common import errors
 from services.gateway.streaming.closing import Gone
+from services.gateway.streaming.following import Audience
 
 _LONGEST_REASON_BYTES = 120
 
@@ -20,6 +21,8 @@ class Client:
     def __init__(self, websocket: WebSocket, text_bytes: int) -> None:
         self._websocket = websocket
         self._text_bytes = text_bytes
+        self.audience = Audience()
+        """Who else gets what the client gets."""
         self.heard = time.monotonic()
         """When the last message came."""
 
@@ -57,9 +60,10 @@ class Client:
 
     async def send(self, kind: str, **fields: Any) -> None:
         """Sends a JSON message. Raises Gone."""
-        text = orjson.dumps({"type": kind, **fields}).decode()
+        text = orjson.dumps({"type": kind, **fields})
+        self.audience.tell(kind, text)
         try:
-            await self._websocket.send({"type": "websocket.send", "text": text})
+            await self._websocket.send({"type": "websocket.send", "text": text.decode()})
         except WebSocketDisconnect as error:
             raise Gone(error.code) from None
         except RuntimeError:

@@ -64,16 +64,30 @@ class AudioClock:
     def __init__(self, encoding: str, sample_rate_hz: int) -> None:
         self._bytes_a_ms = _BYTES_A_SAMPLE.get(encoding, 0) * sample_rate_hz / 1000
         self._chunks: deque[tuple[float, Moment]] = deque(maxlen=_MOST_CHUNKS)
+        self._begin_ms = 0
+        self._first_ms: int | None = None
         self._sent_bytes = 0
+
+    def go_on(self, earlier: AudioClock, received_ms: int) -> None:
+        """Continues another clock, of which the service received so much.
+
+        What was added to this one follows it.
+        """
+        kept = [chunk for chunk in earlier._chunks if chunk[0] < received_ms]
+        shift_ms, self._begin_ms = received_ms - self._begin_ms, received_ms
+        added = [(place_ms + shift_ms, moment) for place_ms, moment in self._chunks]
+        self._chunks = deque([*kept, *added], maxlen=_MOST_CHUNKS)
 
     def add(self, moment: Moment, size_bytes: int) -> None:
         """Notes a chunk that is sent."""
+        if self._first_ms is None:
+            self._first_ms = moment.epoch_ms
         if self._bytes_a_ms:
             position_ms = self._sent_bytes / self._bytes_a_ms
         else:
-            position_ms = moment.epoch_ms - self._chunks[0][1].epoch_ms if self._chunks else 0.0
+            position_ms = moment.epoch_ms - self._first_ms
         self._sent_bytes += size_bytes
-        self._chunks.append((position_ms, moment))
+        self._chunks.append((self._begin_ms + position_ms, moment))
 
     def at(self, service_ms: int) -> tuple[Moment, int]:
         """The last chunk that begins before this time of the service's, and the client's time."""
@@ -82,6 +96,30 @@ class AudioClock:
                 return moment, round(moment.epoch_ms + service_ms - position_ms)
         position_ms, moment = self._chunks[0] if self._chunks else (0.0, Moment(0, 0))
         return moment, max(0, round(moment.epoch_ms + service_ms - position_ms))
+
+
+class SentAudio:
+    """How much audio was sent: told by its bytes, or by what the service answered to."""
+
+    def __init__(self, encoding: str, sample_rate_hz: int) -> None:
+        self.begin_ms = 0
+        """What the service had before."""
+        self._bytes_a_ms = _BYTES_A_SAMPLE.get(encoding, 0) * sample_rate_hz / 1000
+        self._bytes = self._heard_ms = 0
+
+    def add(self, size_bytes: int) -> None:
+        """Notes a chunk."""
+        self._bytes += size_bytes
+
+    def heard(self, service_ms: int) -> None:
+        """Notes a time of the service's."""
+        self._heard_ms = max(self._heard_ms, service_ms)
+
+    @property
+    def ms(self) -> int:
+        """Up to now, by the service's clock."""
+        sent_ms = round(self._bytes / self._bytes_a_ms) if self._bytes_a_ms else 0
+        return max(self._heard_ms, self.begin_ms + sent_ms)
 
 
 def iso(epoch_ms: int) -> str:

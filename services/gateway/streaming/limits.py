@@ -27,6 +27,8 @@ class Limits:
     """From the end of a credential until the stream ends."""
     ping_s: float = 30
     """A silent client gets a ping this often."""
+    alive_s: float = 15
+    """A follower that there is nothing for gets a comment this often."""
     farewell_s: float = 10
     """For what is pending at the end, and the summary."""
     tick_s: float = 1

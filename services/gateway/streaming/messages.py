@@ -50,13 +50,25 @@ def error(found: types_pb2.StreamError) -> dict[str, Any]:
     }
 
 
+def warnings(found: Iterable[types_pb2.Warning]) -> list[dict[str, str]]:
+    """Warnings."""
+    return [{"code": one.code, "message": one.message} for one in found]
+
+
+def provenance(found: Iterable[types_pb2.Provenance]) -> list[dict[str, str]]:
+    """The models used, with the fields that they have."""
+    return [{field.name: value for field, value in one.ListFields()} for one in found]
+
+
 def summary(found: Iterable[types_pb2.SessionSummary], dropped: int) -> dict[str, Any]:
     """One summary of a stream from its modalities'; shares and means count each the same.
 
     `dropped` is what the gateway dropped before the services.
     """
     parts = list(found)
-    return {
+    doubts = {one.code: one for part in parts for one in part.warnings}
+    models = [one for part in parts for one in part.provenance]
+    out: dict[str, Any] = {
         "duration_ms": max((part.duration_ms for part in parts), default=0),
         "frames_processed": sum(part.frames_processed for part in parts),
         "frames_dropped": dropped + sum(part.frames_dropped for part in parts),
@@ -67,6 +79,11 @@ def summary(found: Iterable[types_pb2.SessionSummary], dropped: int) -> dict[str
             "high_arousal_moments": sum(part.high_arousal_moments for part in parts),
         },
     }
+    if doubts:
+        out["warnings"] = warnings(doubts.values())
+    if models:
+        out["provenance"] = provenance(models)
+    return out
 
 
 def _mean(parts: Sequence[Mapping[str, float]], absent: float | None) -> dict[str, float]:

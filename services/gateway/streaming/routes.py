@@ -1,4 +1,4 @@
-"""The WebSocket routes: who may, then the stream."""
+"""The routes of streams: who may, then the stream."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ from services.common.channels import Channels
 from services.gateway.dialects.wia import BASE_PATHS, Wia
 from services.gateway.endpoint import Answer, Endpoint, Exchange, refusal
 from services.gateway.policy import Policy
+from services.gateway.streaming import events
 from services.gateway.streaming.biosignal_stream import BiosignalStream
 from services.gateway.streaming.client import Client
+from services.gateway.streaming.following import Running
 from services.gateway.streaming.limits import Limits
 from services.gateway.streaming.resumption import Resumption
 from services.gateway.streaming.standing import STREAM_SCOPE, Standing
@@ -29,9 +31,14 @@ STREAMS: tuple[type[Stream], ...] = (WiaStream, VoiceStream, BiosignalStream)
 
 
 def routes(channels: Channels, policy: Policy, limits: Limits | None = None) -> Iterator[BaseRoute]:
-    """Every stream under every base path; a plain request there is told to upgrade."""
+    """Every stream under every base path; a plain request there is told to upgrade.
+
+    What runs can be followed as server-sent events.
+    """
     limits = limits or Limits()
-    surroundings = Surroundings(channels, policy, limits, Resumption(limits.resume_s))
+    surroundings = Surroundings(channels, policy, limits, Resumption(limits.resume_s), Running())
+    for base in BASE_PATHS:
+        yield Route(base + events.ROUTE, Endpoint(events.ROUTE, Wia(), events.Events(surroundings)))
     for stream in STREAMS:
         for base in BASE_PATHS:
             path = base + stream.route

@@ -6,7 +6,7 @@ import asyncio
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, ClassVar
@@ -30,9 +30,10 @@ from services.gateway.streaming.closing import (
     stream_code,
 )
 from services.gateway.streaming.config import consent_reference
+from services.gateway.streaming.following import Running
 from services.gateway.streaming.limits import Limits
 from services.gateway.streaming.rates import Throttle
-from services.gateway.streaming.resumption import Resumption
+from services.gateway.streaming.resumption import Dropped, Resumption
 from services.gateway.streaming.standing import Standing
 from services.gateway.streaming.upstream import Upstream
 
@@ -50,6 +51,7 @@ class Surroundings:
     policy: Policy
     limits: Limits
     resumption: Resumption
+    running: Running
 
 
 class Stream(ABC):
@@ -112,18 +114,35 @@ class Stream(ABC):
             suggestion="Known types are listed in the streaming documentation.",
         )
 
-    def resumable(self) -> tuple[str, dict[str, Any]] | None:
-        """The id and the config under which the stream goes on when the client comes back."""
+    @property
+    def id(self) -> str:
+        """Of the configured stream; by it others follow it, and its client resumes it."""
+        return ""
+
+    def resumable(self) -> Any:
+        """What the stream needs to go on when the client comes back; None where it cannot."""
         return None
+
+    def resumed(self, stream_id: str) -> Dropped | None:
+        """What a dropped stream of this id and kind left; only once."""
+        org_id = self.standing.admission.principal.org_id
+        return self.surroundings.resumption.take(org_id, self.route, stream_id)
+
+    async def opened(self) -> None:
+        """Tells the client that the config was understood, where no service has to say so."""
+        return
 
     async def run(self) -> None:
         """Serves the client until the end, and leaves nothing behind."""
         tasks: list[asyncio.Task[None]] = []
         code = int(CloseCode.NORMAL)
+        listed = ExitStack()
         try:
             pumps: list[asyncio.Task[None]] = []
             try:
                 await self._begin()
+                listed.enter_context(self._listed())
+                await self.opened()
                 pumps = [asyncio.create_task(self._pump(name)) for name in self.parts]
                 serving = [asyncio.create_task(self._read()), asyncio.create_task(self._watch())]
                 tasks = [*serving, *pumps]
@@ -149,6 +168,7 @@ class Stream(ABC):
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            listed.close()
             if self.parts:
                 await self._meter()
             log.info("stream", route=self.route, code=code, frames=self.frames)
@@ -379,9 +399,15 @@ class Stream(ABC):
                 )
 
     def _keep(self) -> None:
-        if self.parts and (kept := self.resumable()) is not None:
+        if self.parts and (state := self.resumable()) is not None:
             org_id = self.standing.admission.principal.org_id
-            self.surroundings.resumption.keep(org_id, *kept, self.frames)
+            self.surroundings.resumption.keep(org_id, self.route, self.id, state, self.frames)
+
+    def _listed(self) -> AbstractContextManager[None]:
+        if not self.id:
+            return nullcontext()
+        org_id = self.standing.admission.principal.org_id
+        return self.surroundings.running.listed(org_id, self.id, self.client.audience)
 
     async def _meter(self) -> None:
         minutes = Decimal(time.monotonic() - self._started_s) / 60

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from affectmesh.v1 import face_pb2, face_pb2_grpc, types_pb2, voice_pb2, voice_pb2_grpc
@@ -25,6 +26,17 @@ _EVERYTHING = types_pb2.StreamOutput(
 """The services say all; the output rate is applied here, alike for every modality."""
 
 
+@dataclass(frozen=True)
+class _Kept:
+    """What a dropped stream goes on from."""
+
+    config: dict[str, Any]
+    voice_id: str
+    audio: AudioClock | None
+    first_ms: int | None
+    last_ms: int
+
+
 class WiaStream(Stream):
     """/v1/stream."""
 
@@ -33,8 +45,10 @@ class WiaStream(Stream):
 
     async def configure(self, kind: str, message: dict[str, Any]) -> None:
         """A config, or a resume of a dropped stream."""
+        kept: _Kept | None = None
         if kind == "resume":
-            message = self._resumed(message)
+            kept = self._taken_up(message)
+            message = kept.config
         elif kind != "config":
             raise errors.InvalidRequest(
                 f"The first message is of type {kind[:32]!r}.",
@@ -51,8 +65,9 @@ class WiaStream(Stream):
         }
         self._summaries: dict[str, types_pb2.SessionSummary] = {}
         self._confidences: dict[tuple[str, int], dict[str, float]] = {}
-        self._first_ms: int | None = None
-        self._last_ms = 0
+        self._first_ms = kept.first_ms if kept else None
+        self._last_ms = kept.last_ms if kept else 0
+        self._voice_id = kept.voice_id if kept else secrets.token_hex(16)
         if "facial" in asked.modalities:
             self._images = ImageClock()
             self._pace = Bucket(asked.facial.frame_rate)
@@ -60,10 +75,14 @@ class WiaStream(Stream):
             self.parts["facial"] = self._face()
         if "voice" in asked.modalities:
             self._audio = AudioClock(asked.voice.encoding, asked.voice.sample_rate)
+            self._earlier = kept.audio if kept else None
             self._voice_label = ""
             self.parts["voice"] = self._voice()
+            if kept:
+                resume = self.action("voice", types_pb2.STREAM_ACTION_RESUME)
+                self.parts["voice"].act(resume)
 
-    def _resumed(self, message: dict[str, Any]) -> dict[str, Any]:
+    def _taken_up(self, message: dict[str, Any]) -> _Kept:
         stream_id, number = message.get("stream_id"), message.get("last_frame_number", 0)
         if type(stream_id) is not str or type(number) is not int or number < 0:
             raise errors.InvalidRequest(
@@ -71,8 +90,7 @@ class WiaStream(Stream):
                 field="stream_id",
                 suggestion='Send {"type": "resume", "stream_id": …, "last_frame_number": …}.',
             )
-        org_id = self.standing.admission.principal.org_id
-        dropped = self.surroundings.resumption.take(org_id, stream_id)
+        dropped = self.resumed(stream_id)
         if dropped is None:
             raise Ended(
                 CloseCode.NOT_FOUND,
@@ -80,7 +98,8 @@ class WiaStream(Stream):
                 "NOT_FOUND",
             )
         self.frames = max(dropped.frames, min(number, self.limits.frames))
-        return {**dropped.config, "stream_id": stream_id}
+        kept: _Kept = dropped.state
+        return replace(kept, config={**kept.config, "stream_id": stream_id})
 
     def _face(self) -> Upstream:
         stub = self.surroundings.channels.stub("face", face_pb2_grpc.FaceServiceStub)
@@ -95,6 +114,7 @@ class WiaStream(Stream):
         stub = self.surroundings.channels.stub("voice", voice_pb2_grpc.VoiceServiceStub)
         voice = self._asked.voice
         asked = voice_pb2.StreamVoiceConfig(
+            stream_id=self._voice_id,
             sample_rate_hz=voice.sample_rate,
             encoding=voice.encoding,
             language=voice.language,
@@ -162,6 +182,8 @@ class WiaStream(Stream):
     async def answer(self, part: str, response: Any) -> None:
         """Words what a service says as the protocol does."""
         match response.WhichOneof("message"):
+            case "ready":
+                await self._voice_ready(response.ready)
             case "result":
                 await self._face_result(response.result)
             case "partial":
@@ -229,6 +251,23 @@ class WiaStream(Stream):
             for unit in face.action_units
         ]
         return {"action_units": units}
+
+    async def opened(self) -> None:
+        """Says the stream's id, unless the voice service has more to tell first."""
+        if "voice" not in self.parts:
+            await self._ready()
+
+    async def _voice_ready(self, ready: voice_pb2.StreamVoiceReady) -> None:
+        if self._earlier is not None and ready.received_ms:
+            self._audio.go_on(self._earlier, ready.received_ms)
+        await self._ready(
+            warnings=messages.warnings(ready.warnings),
+            provenance=messages.provenance(ready.provenance),
+        )
+
+    async def _ready(self, **more: Any) -> None:
+        modalities = list(self._asked.modalities)
+        await self.client.send("ready", stream_id=self._id, modalities=modalities, **more)
 
     async def _voice_partial(self, partial: voice_pb2.StreamVoicePartial) -> None:
         if not partial.HasField("emotion"):
@@ -308,9 +347,15 @@ class WiaStream(Stream):
         out["duration_ms"] = self._last_ms - (self._first_ms or self._last_ms)
         return {"stream_id": self._id, **out}
 
-    def resumable(self) -> tuple[str, dict[str, Any]] | None:
-        """Itself."""
-        return self._id, self._message
+    @property
+    def id(self) -> str:
+        """The one that was chosen or made."""
+        return self._id
+
+    def resumable(self) -> _Kept:
+        """Itself; the voice goes on where its service still has it."""
+        audio = self._audio if "voice" in self.parts else None
+        return _Kept(self._message, self._voice_id, audio, self._first_ms, self._last_ms)
 
 
 def _face(main: face_pb2.Face | None, count: int) -> dict[str, Any]:
