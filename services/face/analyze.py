@@ -63,9 +63,9 @@ class Face:
     """One face. ``box`` is x, y, width, height in whole pixels of the upright image, clipped.
 
     ``emotions`` maps every label to its calibrated confidence; they sum to 1. ``dimensions`` are
-    valence and arousal in [-1, 1], derived from the emotions. ``landmarks`` are ``[478, 3]``.
-    ``luminance`` is the mean grey level of the face in [0, 255], ``interocular`` the distance
-    between the outer corners of the eyes in pixels.
+    valence and arousal in [-1, 1], derived from the emotions and drawn to 0 by poor quality.
+    ``landmarks`` are ``[478, 3]``. ``luminance`` is the mean grey level of the face in [0, 255],
+    ``interocular`` the distance between the outer corners of the eyes in pixels.
     """
 
     box: tuple[int, int, int, int]
@@ -208,7 +208,7 @@ class FaceAnalyzer:
             box=_pixel_box(found.box, width, height),
             score=found.score,
             emotions=emotions,
-            dimensions=dimensions(emotions) if options.dimensions else None,
+            dimensions=self._dimensions(probabilities, worth.trust) if options.dimensions else None,
             action_units=units,
             landmarks=points.points if options.landmarks or options.annotated else None,
             pose=head,
@@ -217,6 +217,13 @@ class FaceAnalyzer:
             luminance=float(crop.mean()),
             interocular=points.interocular,
         )
+
+    def _dimensions(self, probabilities: Floats, trust: float) -> tuple[float, float]:
+        """Valence and arousal of what the net saw, drawn to 0 where it is not to be trusted: those
+        of even probabilities are not 0."""
+        seen = dict(zip(self._labels, probabilities.tolist(), strict=True))
+        valence, arousal = dimensions(seen)
+        return round(trust * valence, 4), round(trust * arousal, 4)
 
 
 def limits(smallest: float, min_face_size: int) -> list[tuple[str, str]]:

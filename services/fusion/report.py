@@ -205,6 +205,14 @@ def _warnings(
                 "presence, size and movement of the mouth during speech decide.",
             )
         )
+    if len(people) > 1 and found.voice is not None:
+        listed.append(
+            (
+                "VOICES_NOT_TOLD_APART",
+                "Several people are seen. Voice, words and what follows from them are those of all "
+                "who speak, whoever the main speaker is.",
+            )
+        )
     if score is None:
         listed.append(("HONESTY_NOT_MEASURED", "Too little was seen and heard for a score."))
     elif score.missing:

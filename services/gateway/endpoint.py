@@ -2,9 +2,16 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Mapping,
+)
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import orjson
 import structlog
@@ -18,6 +25,8 @@ from services.common import errors, metrics, telemetry, tracing
 log = structlog.get_logger()
 
 JSON = "application/json"
+
+T = TypeVar("T")
 
 
 class Dialect(Protocol):
@@ -111,6 +120,29 @@ class Exchange:
                 yield chunk
             if not message.get("more_body"):
                 return
+
+    async def unless_gone(self, work: Coroutine[Any, Any, T]) -> T:
+        """The result of work that may take long, which is cancelled when the client goes away.
+
+        The body must have been read. Raises InvalidRequest where the client is gone.
+        """
+        task = asyncio.create_task(work)
+        gone = asyncio.create_task(self._gone())
+        try:
+            await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
+            if not task.done():
+                raise errors.InvalidRequest(
+                    "The client went away.", suggestion="Stay until the answer comes."
+                )
+            return task.result()
+        finally:
+            task.cancel()
+            gone.cancel()
+            await asyncio.wait((task, gone))
+
+    async def _gone(self) -> None:
+        while (await self.receive())["type"] != "http.disconnect":
+            pass
 
     async def _next(self, idle_s: float | None) -> Message:
         try:

@@ -220,3 +220,12 @@ def test_options_out_of_range_are_refused(wrong: dict[str, int]) -> None:
     with pytest.raises(InvalidRequest) as raised:
         Options(**wrong)  # type: ignore[arg-type]
     assert raised.value.details["field"] == f"options.{next(iter(wrong))}"
+
+
+async def test_a_face_in_the_dark_has_no_valence(analyzer: FaceAnalyzer, portrait: Pixels) -> None:
+    dark = (portrait * 0.08).astype(np.uint8)
+    frame = await analyzer.frame(dark, Options(action_units=False))
+    [face] = frame.faces
+    assert face.quality.trust < 0.2
+    assert face.dimensions is not None
+    assert face.dimensions == pytest.approx((0, 0), abs=0.15)

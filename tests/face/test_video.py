@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from services.common.errors import InvalidRequest, InvalidVideo
+from services.face import video as video_module
 from services.face.analyze import FaceAnalyzer, Options
 from services.face.image import Pixels
 from services.face.timeline import Following, Moment, VideoAnalysis
@@ -207,6 +208,41 @@ def test_reads_what_a_cut_file_still_holds(portrait: Pixels) -> None:
     video, samples = read(data[: len(data) // 2], Span(sample_rate=1))
     assert 10 < len(samples) < 50
     assert video.frame_count == len(samples)
+
+
+def test_reads_what_lies_behind_damage(portrait: Pixels) -> None:
+    frame = pan(portrait)
+    whole = movie([frame(n) for n in range(100)], "mpeg4", "mpegts")
+    middle, length = len(whole) // 2, len(whole) // 10
+    noise = np.random.default_rng(0).integers(0, 256, length, np.uint8).tobytes()
+    video, samples = read(whole[:middle] + noise + whole[middle + length :], Span(sample_rate=1))
+    assert samples[0].timestamp_ms == 0
+    assert samples[-1].timestamp_ms > 3800
+    assert 50 < video.frame_count < 100
+
+
+def test_times_that_jump_back_never_fall_and_frames_may_change_their_size() -> None:
+    large, small = (np.full((*size, 3), BACKGROUND, np.uint8) for size in ((240, 320), (120, 160)))
+    parts = [movie([one] * 25, "mpeg2video", "mpegts") for one in (large, small)]
+    _, samples = read(b"".join(parts), Span(sample_rate=1))
+    times = [sample.timestamp_ms for sample in samples]
+    assert times == sorted(times)
+    assert {sample.pixels.shape[:2] for sample in samples} == {(240, 320), (120, 160)}
+
+
+def test_a_stream_without_times_is_timed_by_its_rate() -> None:
+    picture = np.full((120, 160, 3), BACKGROUND, np.uint8)
+    _, samples = read(movie([picture] * 25, "mpeg2video", "mpeg2video"), Span(sample_rate=5))
+    times = [sample.timestamp_ms for sample in samples]
+    assert times == pytest.approx([0, 200, 400, 600, 800], abs=45)
+
+
+def test_refuses_frames_that_grow_past_what_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    small, large = (np.full((*size, 3), BACKGROUND, np.uint8) for size in ((120, 160), (240, 320)))
+    parts = [movie([one] * 10, "mpeg2video", "mpegts") for one in (small, large)]
+    monkeypatch.setattr(video_module, "MAX_PIXELS", 30_000)
+    with pytest.raises(InvalidVideo, match="320 x 240"):
+        read(b"".join(parts), Span(sample_rate=1))
 
 
 @pytest.mark.parametrize(

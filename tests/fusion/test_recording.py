@@ -328,7 +328,7 @@ async def test_of_several_people_the_main_speaker_is_named() -> None:
         other.face_id = 1
         other.bbox.x, other.bbox.width = 300, 40
     result = await analyse(everyone(face=Script(answer=answer)))
-    assert "SEVERAL_FACES" in codes(result)
+    assert {"SEVERAL_FACES", "VOICES_NOT_TOLD_APART"} <= set(codes(result))
     assert result.main_face_id == 0
     assert result.face.summary.face_count == 2
 

@@ -35,6 +35,10 @@ SERVICES: Mapping[str, FileDescriptor] = {
 
 ANALYZE_SCOPE = "emotion:analyze"
 
+LONG = ("/v1/analyze/face/video", "/v1/analyze/voice", "/v1/analyze/multimodal")
+"""Analyses that may take so long that they end when the client goes away; of the others watching
+for that would cost more than it saves."""
+
 
 class Wia(Dialect):
     """The words of WIA Emotion AI v1."""
@@ -95,6 +99,7 @@ class _Unary:
         self._parse = parser(method.input_type)
         self._render = renderer(method.output_type)
         self._item = path.removeprefix("/v1/").replace("/", ".")
+        self._long = path in LONG
         self._limit_bytes = settings.max_body_mb * 1024 * 1024
         self._timeout_s = settings.request_timeout_s
         self._policy = policy
@@ -103,6 +108,7 @@ class _Unary:
         admission = await self._policy.admit(exchange.connection, ANALYZE_SCOPE)
         exchange.headers.update(admission.headers)
         request = self._parse(await exchange.json(self._limit_bytes))
-        response = await call(self._service, self._call, request, self._timeout_s)
+        asking = call(self._service, self._call, request, self._timeout_s)
+        response = await (exchange.unless_gone(asking) if self._long else asking)
         await self._policy.record(admission, exchange.request_id, self._item)
         return Answer(self._render(response))
