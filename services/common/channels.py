@@ -23,7 +23,9 @@ _CLIENT_OPTIONS = (
     ("grpc.initial_reconnect_backoff_ms", 200),
     ("grpc.min_reconnect_backoff_ms", 200),
     ("grpc.max_reconnect_backoff_ms", 2000),
+    ("grpc.lb_policy_name", "round_robin"),
 )
+"""A name that stands for several addresses is every replica: calls are spread over them."""
 
 
 CALLEE_KEY = "x-affectmesh-callee"

@@ -34,6 +34,9 @@ log = structlog.get_logger()
 
 VERSION = version("affectmesh")
 
+_RECONNECT = ("grpc.max_connection_age_ms", 300_000)
+"""Callers connect anew now and then, and find replicas that were added; calls in flight go on."""
+
 _LOOK_AT_MODELS_EVERY_S = 1.0
 
 
