@@ -112,16 +112,12 @@ def test_a_completed_analysis_is_announced_as_the_document_shows() -> None:
     )
 
 
-def test_whole_numbers_of_an_announcement_have_no_point() -> None:
-    ended, analysis = job(), whole()
+def test_a_score_that_was_not_measured_is_announced_as_null() -> None:
+    ended = job()
     ended.state = jobs_pb2.JOB_STATE_DONE
-    ended.charged_usd = "2.00"
-    analysis.honesty.score = 80.0
-    body = json.dumps(emovision.announcement(ended, analysis)[1])
-    assert '"overall_honesty_score": 80,' in body
-    assert '"cost_usd": 2}' in body
-    analysis.ClearField("honesty")
-    assert emovision.announcement(ended, analysis)[1]["overall_honesty_score"] is None
+    name, told = emovision.announcement(ended, bare())
+    assert name == "analysis.completed"
+    assert (told["overall_honesty_score"], told["cost_usd"]) == (None, 0)
 
 
 def test_a_failed_or_cancelled_analysis_is_announced_with_its_code() -> None:

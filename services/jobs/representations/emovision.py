@@ -94,17 +94,12 @@ def render(job: pb.Job, message: Message) -> Iterator[File]:
 
 
 def announcement(job: pb.Job, result: Message | None) -> tuple[str, dict[str, Any]]:
-    """The event that tells of a job's end, and its `data`.
-
-    Whole numbers are written without a point, so that the body survives JSON.parse and
-    JSON.stringify, over which the document's sample computes the signature.
-    """
+    """The event that tells of a job's end, and its `data`."""
     told: dict[str, Any] = {"recording_id": recording_id(job.job_id)}
     if job.state == pb.JOB_STATE_DONE and isinstance(result, fusion_pb2.RecordingAnalysis):
-        score = summary(result)["overall_honesty_score"]
-        told["overall_honesty_score"] = None if score is None else _whole(score)
+        told["overall_honesty_score"] = summary(result)["overall_honesty_score"]
         told["status"] = "completed"
-        told["cost_usd"] = _whole(float(job.charged_usd or 0))
+        told["cost_usd"] = float(job.charged_usd or 0)
         return "analysis.completed", told
     told["status"] = "failed"
     told["code"] = job.error.code or "CANCELLED"
@@ -147,10 +142,6 @@ def detail(analysis: fusion_pb2.RecordingAnalysis) -> dict[str, Any]:
         "models": parts.models(analysis),
         "processing_time_ms": analysis.processing_time_ms,
     }
-
-
-def _whole(value: float) -> int | float:
-    return int(value) if value.is_integer() else value
 
 
 def _breakdown(shares: Mapping[str, float]) -> dict[str, float]:
