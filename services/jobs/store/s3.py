@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
-from typing import IO, cast
+from typing import IO, TYPE_CHECKING
 from urllib.parse import SplitResult, parse_qs
 
 import obstore
@@ -15,6 +16,9 @@ from obstore.store import S3Store as Bucket
 
 from services.common import errors
 from services.jobs.store.store import PIECE_BYTES
+
+if TYPE_CHECKING:
+    from obstore import ReadableFile
 
 log = structlog.get_logger()
 
@@ -79,7 +83,8 @@ class S3Store:
 
     def open(self, key: str) -> IO[bytes]:
         with _translated():
-            return cast(IO[bytes], obstore.open_reader(self._bucket, key, buffer_size=_READ_BYTES))
+            file = obstore.open_reader(self._bucket, key, buffer_size=_READ_BYTES)
+        return io.BufferedReader(_BucketFile(file), buffer_size=PIECE_BYTES)
 
     async def delete(self, key: str) -> None:
         with _translated():
@@ -87,6 +92,31 @@ class S3Store:
 
     async def close(self) -> None:
         return None
+
+
+class _BucketFile(io.RawIOBase):
+    """An object as Python reads files."""
+
+    def __init__(self, file: ReadableFile) -> None:
+        self._file = file
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return self._file.seek(offset, whence)
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        with _translated():
+            found = bytes(self._file.read(len(buffer)))
+        buffer[: len(found)] = found
+        return len(found)
 
 
 @contextmanager
