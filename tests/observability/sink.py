@@ -71,7 +71,7 @@ def collector(folder: Path) -> Iterator[Collector]:
     """Runs the collector on a free port."""
     agent = shutil.copy(str(files("rotel") / "rotel-agent"), folder / "rotel-agent")
     Path(agent).chmod(0o755)
-    grpc, http = _free_port(), _free_port()
+    grpc, http = free_port(), free_port()
     command = [
         agent,
         "start",
@@ -88,7 +88,8 @@ def collector(folder: Path) -> Iterator[Collector]:
             agent_.terminate()
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port that nobody holds."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port: int = server.getsockname()[1]
         return port
