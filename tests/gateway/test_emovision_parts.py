@@ -18,6 +18,7 @@ from services.gateway.dialects.emovision.words import EmoVision, VideoWords
         (['wait="5"'], Preference(False, 5)),
         (["wait=5, wait=9"], Preference(False, 5)),
         (["wait=5; foo=1, handling=lenient"], Preference(False, 5)),
+        (["wait=86400"], Preference(False, 120)),
         (["wait=-1"], Preference()),
         (["wait=1.5"], Preference()),
         (["wait=" + "9" * 20], Preference()),
@@ -29,7 +30,7 @@ from services.gateway.dialects.emovision.words import EmoVision, VideoWords
 )
 def test_preferences_are_read_as_rfc_7240_has_them(sent: list[str], found: Preference) -> None:
     headers = [(b"accept", b"*/*"), *((b"prefer", one.encode("latin-1")) for one in sent)]
-    assert prefer.read(headers) == found
+    assert prefer.read(headers, 120.0) == found
 
 
 @pytest.mark.parametrize(

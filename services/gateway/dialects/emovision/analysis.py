@@ -42,7 +42,7 @@ class Analysis:
     async def __call__(self, exchange: Exchange) -> Answer:
         """The analysis where it is done in time, otherwise where it will be found."""
         admission = await self._access.analyse(exchange)
-        preference = prefer.read(exchange.scope["headers"])
+        preference = prefer.read(exchange.scope["headers"], self._longest_s)
         key = reading.idempotency_key(exchange)
         _check_form(exchange)
         plan = PLANS.get(admission.principal.plan, PLANS["free"])
@@ -60,7 +60,7 @@ class Analysis:
 
     def _wait_s(self, preference: Preference, video: pb.Media) -> float:
         if preference.wait_s is not None:
-            return min(preference.wait_s, self._longest_s)
+            return preference.wait_s
         if preference.respond_async or video.duration_ms > SHORT_MS:
             return 0
         return self._longest_s

@@ -24,8 +24,8 @@ class Preference:
         return ", ".join(named)
 
 
-def read(headers: Iterable[tuple[bytes, bytes]]) -> Preference:
-    """The preferences among the headers of a request.
+def read(headers: Iterable[tuple[bytes, bytes]], longest_s: float) -> Preference:
+    """The preferences among the headers of a request; no wait is longer than `longest_s`.
 
     Of one given twice the first counts; what is not understood is ignored, as the RFC has it.
     """
@@ -36,4 +36,5 @@ def read(headers: Iterable[tuple[bytes, bytes]]) -> Preference:
             found.setdefault(match[1].lower(), (match[2] or "").strip())
     wait = found.get("wait", "")
     known = wait.isascii() and wait.isdecimal() and len(wait) <= 9
-    return Preference("respond-async" in found, int(wait) if known else None)
+    wait_s = min(int(wait), int(longest_s)) if known else None
+    return Preference("respond-async" in found, wait_s)

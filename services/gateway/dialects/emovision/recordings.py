@@ -110,20 +110,27 @@ class Recordings:
         """Outlives a job service that is started again meanwhile."""
         until = time.monotonic() + wait_s
         while not _is_over(job) and (left := until - time.monotonic()) > 0:
-            request = pb.WatchJobRequest(job_id=job.job_id)
-            stream = self._stub.WatchJob(request, timeout=left, metadata=metadata())
             try:
-                async for job in stream:
-                    if _is_over(job):
-                        break
-            except grpc.aio.AioRpcError as error:
-                failure = errors.from_rpc(error, "jobs")
-                if not failure.retriable:
-                    raise failure from error
-                await asyncio.sleep(min(_PAUSE_S, max(0.0, until - time.monotonic())))
-            finally:
-                stream.cancel()
+                job = await self._change(job, left)
+            except errors.AffectMeshError as error:
+                if not error.retriable:
+                    raise
+                await asyncio.sleep(min(_PAUSE_S, left))
         return job
+
+    async def _change(self, job: pb.Job, wait_s: float) -> pb.Job:
+        """The job at its end. Raises DeadlineExceeded before, Unavailable without the service."""
+        request = pb.WatchJobRequest(job_id=job.job_id)
+        stream = self._stub.WatchJob(request, timeout=wait_s, metadata=metadata())
+        try:
+            async for job in stream:
+                if _is_over(job):
+                    return job
+        except grpc.aio.AioRpcError as error:
+            raise errors.from_rpc(error, "jobs") from error
+        finally:
+            stream.cancel()
+        raise errors.Unavailable("The job service ended its answer early.")
 
 
 def _is_over(job: pb.Job) -> bool:
