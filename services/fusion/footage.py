@@ -37,8 +37,7 @@ _READABLE = "MP4, MOV, WebM, MKV, AVI, MPEG or FLV"
 class Footage:
     """What is known of a recording before it is analysed.
 
-    pictures_ms: length of the pictures alone. frame_rate_hz: theirs. declared_rate_hz: the
-    header's, which may be far off.
+    pictures_ms: length of the pictures alone. frame_rate_hz: theirs, whatever the header says.
     sound: FLAC, or Ogg Opus where that is larger than MAX_SOUND_BYTES, of one channel at SOUND_HZ
     whose first sample is at the time of the first picture; None where there is none.
     damaged: part of the file cannot be read.
@@ -47,7 +46,6 @@ class Footage:
     duration_ms: int
     pictures_ms: int
     frame_rate_hz: float
-    declared_rate_hz: float
     sound: bytes | None
     damaged: bool
 
@@ -114,12 +112,11 @@ def _read(container: InputContainer) -> Footage:
             reason="No frames",
             suggestion=f"Check that the file plays, and send it whole as {_READABLE}.",
         )
-    declared_rate = float(pictures.average_rate or _USUAL_RATE)
-    ends_s = ends_s or frames / declared_rate
+    ends_s = ends_s or frames / float(pictures.average_rate or _USUAL_RATE)
     length_ms = max(1, round(max(ends_s, sound.seconds) * 1000))
     damaged |= declared_ms - length_ms > max(_MISSING_MS, _MISSING * declared_ms)
     pictures_ms = max(1, round(ends_s * 1000))
-    return Footage(length_ms, pictures_ms, frames / ends_s, declared_rate, heard, damaged)
+    return Footage(length_ms, pictures_ms, frames / ends_s, heard, damaged)
 
 
 def _pictures(container: InputContainer) -> VideoStream:

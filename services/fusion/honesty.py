@@ -103,7 +103,7 @@ def steadiness(seen: Observations, moments: Sequence[Moment]) -> float | None:
     needed = -(-LEAST_MS // hop_ms)
     tracks: list[tuple[float, list[float], int]] = []
     for modality in ("face", "voice"):
-        spoken = [one.opinions[modality] for one in moments if modality in one.opinions]
+        spoken = [opinion for one in moments if (opinion := one.clear(modality))]
         for values in ([one.valence for one in spoken], [one.arousal for one in spoken]):
             given = [value for value in values if value is not None]
             tracks.append((_LEAST_SPREAD[modality], given, needed))

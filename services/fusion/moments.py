@@ -88,7 +88,7 @@ def emotion_peaks(timeline: Sequence[Moment]) -> Iterable[KeyMoment]:
     is the rise over the median.
     """
     for modality in MODALITIES:
-        spoken = [one.opinions.get(modality) for one in timeline]
+        spoken = [one.clear(modality) for one in timeline]
         labels = {label for one in spoken if one for label in one.emotions} - _UNMOVED
         for label in sorted(labels):
             raw = [one.emotions.get(label, 0.0) if one else None for one in spoken]
@@ -215,8 +215,8 @@ def _mean_shares(stretch: Sequence[Moment], modality: str) -> dict[str, float]:
     """A modality's emotions over a stretch as shares summing to 1; empty where it is silent."""
     totals: Counter[str] = Counter()
     for one in stretch:
-        if modality in one.opinions:
-            totals.update(one.opinions[modality].emotions)
+        if opinion := one.clear(modality):
+            totals.update(opinion.emotions)
     total = sum(totals.values())
     return {label: value / total for label, value in totals.items()} if total else {}
 

@@ -284,7 +284,7 @@ class Gatherer:
 def _skipped(known: Footage, depth: Depth) -> int:
     """Every how many pictures one is analysed."""
     wanted = known.frame_rate_hz / depth.faces_hz
-    pictures = known.pictures_ms / 1000 * max(known.frame_rate_hz, known.declared_rate_hz)
+    pictures = known.pictures_ms / 1000 * known.frame_rate_hz
     return min(_MOST_SKIPPED, max(1, int(wanted), -int(-pictures // MOST_PICTURES)))
 
 

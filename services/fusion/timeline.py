@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from services.fusion.analyze import Fusion, Opinion, fuse
+from services.fusion.analyze import LOW_QUALITY, Fusion, Opinion, fuse
 from services.fusion.observations import Observations
 from services.fusion.vocabulary import folded
 from services.fusion.weights import DEFAULT_WEIGHTS, normalise
@@ -27,6 +27,11 @@ class Moment:
     def agreement(self) -> float | None:
         """How far the modalities say the same, in [0, 1]; None where fewer than two speak."""
         return self.fusion.agreement if self.fusion and len(self.opinions) > 1 else None
+
+    def clear(self, modality: str) -> Opinion | None:
+        """What a modality says; None where it is silent or its input too poor to compare."""
+        opinion = self.opinions.get(modality)
+        return opinion if opinion and opinion.quality >= LOW_QUALITY else None
 
     @property
     def shares(self) -> dict[str, float]:

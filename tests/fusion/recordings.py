@@ -3,6 +3,7 @@
 `python -m tests.fusion.recordings FILE SECONDS` writes one of 512 x 512 pixels.
 """
 
+import io
 import sys
 import tempfile
 from collections.abc import Callable
@@ -111,6 +112,22 @@ def film(
             if track:
                 track.finish()
         return file.read_bytes()
+
+
+def slides(scene: Scene, *times_s: float) -> bytes:
+    """A video with a picture at each of these times, and no sound."""
+    file = io.BytesIO()
+    height, width, _ = scene(0).shape
+    with av.open(file, "w", format="matroska") as container:
+        video = container.add_stream("mpeg4", rate=25)
+        video.width, video.height, video.pix_fmt = width, height, "yuv420p"
+        video.codec_context.time_base = Fraction(1, 1000)
+        for time_s in times_s:
+            frame = av.VideoFrame.from_ndarray(scene(time_s), format="rgb24")
+            frame.pts, frame.time_base = round(time_s * 1000), Fraction(1, 1000)
+            container.mux(video.encode(frame))
+        container.mux(video.encode(None))
+    return file.getvalue()
 
 
 class _Track:

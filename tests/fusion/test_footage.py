@@ -1,7 +1,6 @@
 """What is read of a recording before it is analysed, of good files and bad ones."""
 
 import io
-from fractions import Fraction
 
 import av
 import numpy as np
@@ -10,7 +9,7 @@ import soundfile
 
 from services.common.errors import InvalidVideo, PayloadTooLarge, UnsupportedMedia
 from services.fusion import footage
-from tests.fusion.recordings import SAMPLES, SOUND_HZ, Sound, empty, film, speech
+from tests.fusion.recordings import SAMPLES, SOUND_HZ, Sound, empty, film, slides, speech
 
 
 def read(data: bytes) -> footage.Footage:
@@ -30,21 +29,6 @@ def lag_ms(known: footage.Footage, spoken: Sound) -> float:
     one, other = (np.fft.rfft(sound.astype(float), size) for sound in (heard(known), spoken))
     peak = int(np.fft.irfft(one * np.conj(other)).argmax())
     return (peak if peak < size // 2 else peak - size) * 1000 / SOUND_HZ
-
-
-def sparse(*times_s: float) -> bytes:
-    """A video with a picture at each of these times."""
-    file = io.BytesIO()
-    with av.open(file, "w", format="matroska") as container:
-        video = container.add_stream("mpeg4", rate=25)
-        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
-        video.codec_context.time_base = Fraction(1, 1000)
-        for time_s in times_s:
-            frame = av.VideoFrame.from_ndarray(np.zeros((48, 64, 3), np.uint8), format="rgb24")
-            frame.pts, frame.time_base = round(time_s * 1000), Fraction(1, 1000)
-            container.mux(video.encode(frame))
-        container.mux(video.encode(None))
-    return file.getvalue()
 
 
 @pytest.mark.parametrize("kind", ["mp4", "webm", "avi"])
@@ -100,15 +84,15 @@ def test_a_file_cut_off_before_its_index_is_refused() -> None:
 
 def test_a_recording_of_five_hours_is_refused_whatever_its_header_says() -> None:
     with pytest.raises(PayloadTooLarge) as refused:
-        read(sparse(0, 1, 5 * 3600))
+        read(slides(empty, 0, 1, 5 * 3600))
     assert "4 hours" in refused.value.message
-    lying = sparse(0, 1, 5 * 3600).replace(b"\x44\x89", b"\x44\x88", 1)
+    lying = slides(empty, 0, 1, 5 * 3600).replace(b"\x44\x89", b"\x44\x88", 1)
     with pytest.raises(PayloadTooLarge):
         read(lying)
 
 
 def test_pictures_that_are_far_apart_have_their_own_rate() -> None:
-    known = read(sparse(*range(20)))
+    known = read(slides(empty, *range(20)))
     assert known.frame_rate_hz == pytest.approx(1, rel=0.1)
 
 

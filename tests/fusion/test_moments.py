@@ -104,6 +104,14 @@ def test_a_lasting_change_is_a_shift() -> None:
     assert shifts[0].evidence == ("happiness before, anger after", "face changes most")
 
 
+def test_what_is_hardly_seen_makes_no_moment_of_emotion() -> None:
+    dark = [sighting(at, "anger", quality=0.05) for at in range(20_000, 40_000, 500)]
+    seen = Observations(
+        40_000, 500, [*(sighting(at, "happiness") for at in range(0, 20_000, 500)), *dark]
+    )
+    assert found(seen) == []
+
+
 def test_a_single_frame_is_neither_a_peak_nor_a_shift() -> None:
     seen = Observations(
         40_000,

@@ -10,7 +10,7 @@ from affectmesh.v1 import fusion_pb2, fusion_pb2_grpc
 from services.common import errors
 from services.common.channels import OPTIONS
 from services.mesh.temporary import TemporaryMesh
-from tests.fusion.recordings import Scene, Sound, empty, film, pair, portrait, speech
+from tests.fusion.recordings import Scene, Sound, empty, film, pair, portrait, slides, speech
 
 
 @pytest.fixture
@@ -136,6 +136,17 @@ async def test_a_file_cut_off_is_analysed_as_far_as_it_goes(
     assert "VIDEO_DAMAGED" in codes(result)
     assert 1500 < result.duration_ms < 5000
     assert result.face.summary.face_count == 1
+
+
+@pytest.mark.slow
+async def test_three_hours_are_analysed(fusion: fusion_pb2_grpc.FusionServiceStub) -> None:
+    video = slides(portrait(240), *range(0, 3 * 3600, 20))
+    result = await analyse(fusion, video)
+    assert result.duration_ms == pytest.approx(3 * 3600_000, abs=40_000)
+    assert len(result.face.timeline) == 540
+    assert len(result.timeline) == pytest.approx(3 * 3600, abs=40)
+    assert "PICTURES_MISSING" not in codes(result)
+    assert result.face.summary.dominant_emotion == "happiness"
 
 
 async def test_nobody_seen_and_nobody_heard_is_an_error(
