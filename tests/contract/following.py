@@ -6,14 +6,15 @@ from typing import Any
 
 import httpx
 
-PATIENCE_S = 60
-
 
 async def followed(
-    client: httpx.AsyncClient, url: str, is_over: Callable[[dict[str, Any]], bool]
+    client: httpx.AsyncClient,
+    url: str,
+    is_over: Callable[[dict[str, Any]], bool],
+    within_s: float = 60,
 ) -> dict[str, Any]:
     """What is at a URL once it is over."""
-    async with asyncio.timeout(PATIENCE_S):
+    async with asyncio.timeout(within_s):
         while True:
             response = await client.get(url)
             assert response.status_code == 200, response.text

@@ -136,3 +136,18 @@ async def test_a_reader_reads_and_starts_nothing(mesh: TemporaryMesh) -> None:
         entry = f"{job['self'].replace('/jobs/', '/entries/')}-input"
         refused = await reader.post(f"{entry}/annotations", json=note)
         _check_affectiva(refused, 403, "FORBIDDEN")
+
+
+@pytest.mark.parametrize("dialect", ["deepaffects async", "affectiva", "phonexia"])
+async def test_an_idempotency_key_makes_one_job(mesh: TemporaryMesh, dialect: str) -> None:
+    ask, _ = DIALECTS[dialect]
+    organization = await tenant(mesh)
+    async with await organization.client() as client:
+        client.headers["idempotency-key"] = "once"
+        first, second = await ask(client), await ask(client)
+        assert first.is_success
+        assert first.headers.get("location") == second.headers.get("location")
+        assert (await client.get("/v1/jobs")).json()["total_size"] == 1
+        client.headers["idempotency-key"] = "x" * 256
+        assert (await ask(client)).status_code in (400, 422)
+        assert (await client.get("/v1/jobs")).json()["total_size"] == 1

@@ -9,6 +9,7 @@ from affectmesh.v1 import jobs_pb2 as pb
 from affectmesh.v1 import jobs_pb2_grpc
 from services.common import errors
 from services.common.channels import Channels, call, metadata
+from services.gateway.endpoint import Exchange
 
 log = structlog.get_logger()
 
@@ -24,15 +25,22 @@ class Jobs:
         self.stub = channels.stub("jobs", jobs_pb2_grpc.JobServiceStub)
         self._dialect = dialect
 
-    async def create(self, job: pb.Job, callback_url: str = "") -> pb.Job:
-        """Queues a job. Its input is deleted where the job is refused."""
+    async def create(self, exchange: Exchange, job: pb.Job, callback_url: str = "") -> pb.Job:
+        """Queues a job; one of the same Idempotency-Key is given again.
+
+        Raises what the job service raises. An input that no job will read is deleted.
+        """
         job.dialect = self._dialect
-        request = pb.CreateJobRequest(job=job, callback_url=callback_url)
+        request = pb.CreateJobRequest(
+            job=job, callback_url=callback_url, idempotency_key=idempotency_key(exchange)
+        )
         try:
             made: pb.Job = await call("jobs", self.stub.CreateJob, request, _TIMEOUT_S)
         except errors.AffectMeshError:
             await self.discard(job.input.media_id)
             raise
+        if made.input.media_id != job.input.media_id:
+            await self.discard(job.input.media_id)
         return made
 
     async def discard(self, media_id: str) -> None:
@@ -101,6 +109,11 @@ class Jobs:
         raise errors.NotFound(
             "The result is no longer kept.", suggestion="Send the file again for a new one."
         )
+
+
+def idempotency_key(exchange: Exchange) -> str:
+    """The Idempotency-Key; empty for none."""
+    return exchange.connection.headers.get("idempotency-key", "").strip()
 
 
 def missing(job_id: str) -> errors.NotFound:

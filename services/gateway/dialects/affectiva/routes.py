@@ -96,7 +96,7 @@ class _Endpoints:
             job.options.update({"sample_rate": 1, "return_action_units": True})
         author = admission.principal.principal_id
         job.metadata.update({"name": name, "file_name": media.file_name, "author": author})
-        made = await self._jobs.create(job)
+        made = await self._jobs.create(exchange, job)
         headers = {"location": known.job(made.job_id)}
         return Answer(views.created(made, known), 201, headers)
 

@@ -73,8 +73,8 @@ def webhook(parameters: Mapping[str, str]) -> str:
     return url
 
 
-def request_id(parameters: Mapping[str, str]) -> str:
-    """The client's request_id, or a new one. Raises InvalidRequest."""
+def request_id(parameters: Mapping[str, str], idempotency_key: str) -> str:
+    """The client's request_id, or a new one, the same under the same key. Raises InvalidRequest."""
     given = parameters.get("request_id", "")
     if len(given) > LONGEST_REQUEST_ID or not given.isprintable():
         raise _wrong(
@@ -82,6 +82,8 @@ def request_id(parameters: Mapping[str, str]) -> str:
             "request_id cannot be kept.",
             f"Pass at most {LONGEST_REQUEST_ID} printable characters, or none.",
         )
+    if idempotency_key and not given:
+        return str(uuid.uuid5(uuid.NAMESPACE_OID, idempotency_key))
     return given or str(uuid.uuid4())
 
 

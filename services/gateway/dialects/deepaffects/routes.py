@@ -14,7 +14,7 @@ from services.common.settings import Settings
 from services.gateway import uploads
 from services.gateway.dialects.deepaffects import reading
 from services.gateway.dialects.deepaffects.words import DeepAffects
-from services.gateway.dialects.jobs import Jobs
+from services.gateway.dialects.jobs import Jobs, idempotency_key
 from services.gateway.dialects.verbs import route
 from services.gateway.dialects.wia import ANALYZE_SCOPE
 from services.gateway.endpoint import Answer, Exchange
@@ -83,7 +83,8 @@ class _Endpoints:
         admission = await self._policy.admit(exchange.connection, ANALYZE_SCOPE)
         exchange.headers.update(admission.headers)
         parameters = exchange.connection.query_params
-        webhook, request_id = reading.webhook(parameters), reading.request_id(parameters)
+        webhook = reading.webhook(parameters)
+        request_id = reading.request_id(parameters, idempotency_key(exchange))
         audio = reading.audio(await exchange.json(self._limit_bytes))
         job = pb.Job(kind=pb.JOB_KIND_VOICE)
         options = _options(audio.language)
@@ -95,7 +96,7 @@ class _Endpoints:
             kept = await uploads.store(self._channels, "audio", "", _pieces(audio.content))
             await self._jobs.check_sound(kept)
             job.input.media_id = kept.media_id
-        await self._jobs.create(job, callback_url=webhook)
+        await self._jobs.create(exchange, job, webhook)
         return Answer({"request_id": request_id, "api": API})
 
 

@@ -71,7 +71,7 @@ class _Endpoints:
         media = await self._receive(exchange, PLANS[admission.principal.plan].max_upload_bytes)
         job = pb.Job(kind=pb.JOB_KIND_VOICE, input=pb.JobInput(media_id=media.media_id))
         job.options.update(options)
-        made = await self._jobs.create(job)
+        made = await self._jobs.create(exchange, job)
         task = task_id(made.job_id)
         location = f"{PATH}/{task}"
         headers = {"location": location, "x-location": location}
