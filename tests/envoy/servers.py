@@ -55,7 +55,7 @@ class Envoy:
         """Returns once it is ready."""
         folder = Path(self._folder.name)
         file = folder / "envoy.yaml"
-        file.write_text(render(self.settings, self._listeners))
+        file.write_text(self.configuration())
         self._log, self._access = folder / "log", folder / "access"
         with self._log.open("w") as log, self._access.open("w") as access:
             options = "--concurrency 1 --disable-hot-restart --log-level warning"
@@ -78,6 +78,10 @@ class Envoy:
         self.process.kill()
         self.process.wait()
         self._folder.cleanup()
+
+    def configuration(self) -> str:
+        """What it is started with."""
+        return render(self.settings, self._listeners)
 
     def admin(self, path: str) -> str:
         """What the administration says."""
@@ -127,9 +131,9 @@ class Replica:
     def start(self) -> None:
         """Starts it."""
         command = (sys.executable, "-m", f"services.{self.service}")
-        self.process = subprocess.Popen(
-            leashed(*command), env=self._environment, stderr=subprocess.DEVNULL
-        )
+        folder = Path(self._environment["AFFECTMESH_DATA_DIR"])
+        with (folder / f"{self.service}-{self.settings.port_base}.log").open("ab") as log:
+            self.process = subprocess.Popen(leashed(*command), env=self._environment, stderr=log)
 
     def end(self, number: signal.Signals = signal.SIGTERM) -> None:
         """Ends it, and waits for that."""

@@ -19,7 +19,8 @@ _SETTINGS = Settings()
 MODELS = Repository(_SETTINGS.model_repository, _SETTINGS.research_repository).names()
 
 RELATIVE, ABSOLUTE = 1e-3, 1e-4
-"""Most that an output may differ by. Two builds of ONNX Runtime round differently, quantized models most."""
+"""Most that an output may differ by: two builds of ONNX Runtime round differently, above all where
+models are quantized."""
 
 
 @pytest.fixture

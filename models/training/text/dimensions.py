@@ -106,7 +106,7 @@ input [
 output [
   {{ name: "dimensions", data_type: TYPE_FP32, dims: [ 3 ] }}
 ]
-dynamic_batching {{ max_queue_delay_microseconds: 1000 }}
+dynamic_batching {{ }}
 parameters {{ key: "version" value {{ string_value: "1.0.0" }} }}
 parameters {{ key: "license" value {{ string_value: "CC-BY-SA-4.0" }} }}
 parameters {{ key: "calibration" value {{ string_value: "EmoBank dev, {told}" }} }}

@@ -37,7 +37,7 @@ platform: "onnxruntime_onnx"
 max_batch_size: 64
 input [ {{ name: "features" data_type: TYPE_FP32 dims: [ {size} ] }} ]
 output [ {{ name: "logits" data_type: TYPE_FP32 dims: [ {classes} ] }} ]
-dynamic_batching {{ max_queue_delay_microseconds: 1000 }}
+dynamic_batching {{ }}
 parameters {{ key: "version" value {{ string_value: "1.0.0" }} }}
 parameters {{ key: "license" value {{ string_value: "{license}" }} }}
 parameters {{ key: "pack" value {{ string_value: "{pack}" }} }}

@@ -124,7 +124,7 @@ def _edge_manager(settings: Settings, traces: str) -> Config:
             extension(
                 "envoy.filters.http.grpc_web", "envoy.extensions.filters.http.grpc_web.v3.GrpcWeb"
             ),
-            _authorization(),
+            authorization(),
             _admitted(),
             _buffer(settings),
             _router(),
@@ -132,7 +132,8 @@ def _edge_manager(settings: Settings, traces: str) -> Config:
     }
 
 
-def _authorization() -> Config:
+def authorization() -> Config:
+    """Asks the gateway whether a call may go on."""
     return extension(
         AUTHORIZATION_FILTER,
         "envoy.extensions.filters.http.ext_authz.v3.ExtAuthz",

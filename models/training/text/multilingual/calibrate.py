@@ -57,7 +57,7 @@ input [
 output [
 {outputs}
 ]
-dynamic_batching {{ max_queue_delay_microseconds: 1000 }}
+dynamic_batching {{ }}
 {settings}
 """
 
