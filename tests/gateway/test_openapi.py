@@ -1,7 +1,7 @@
 """The document of the public surface."""
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 
 import httpx
@@ -19,6 +19,13 @@ from services.gateway.policy import Policy
 from services.mesh.temporary import TemporaryMesh
 
 
+def verbs(route: Route) -> Iterable[str]:
+    """The methods that a route, or the handler behind it, serves."""
+    handler = getattr(route.app, "_handler", None)
+    served: Iterable[str] = getattr(handler, "_handlers", ("GET",))
+    return route.methods or served
+
+
 @pytest.fixture
 async def routes(tmp_path: Path) -> AsyncIterator[set[tuple[str, str]]]:
     """Path and method of each public route, but those under the second base path."""
@@ -31,7 +38,7 @@ async def routes(tmp_path: Path) -> AsyncIterator[set[tuple[str, str]]]:
         (re.sub(r":\w+}", "}", route.path), method.lower())
         for route in found
         if isinstance(route, Route) and not route.path.startswith("/emotion-ai/")
-        for method in (route.methods or route.app._handler._handlers)  # type: ignore[attr-defined]
+        for method in verbs(route)
         if method == "GET" or (method != "HEAD" and route.path not in sockets)
     }
     await policy.close()
