@@ -1,13 +1,15 @@
 """What cannot be analysed, or only with less trust."""
 
+from itertools import cycle
+
 import numpy as np
 import pytest
 
-from services.common.errors import InvalidAudio, InvalidRequest
+from services.common.errors import InvalidAudio, InvalidRequest, UnsupportedMedia
 from services.voice.analyze import Analysis, VoiceAnalyzer
 from services.voice.audio import Selection
 from services.voice.options import Options
-from tests.voice.recordings import encoded, noise, silence, speech
+from tests.voice.recordings import Floats, encoded, noise, silence, speech
 
 PLAIN = Options(transcript=False)
 
@@ -105,4 +107,60 @@ def test_a_wrong_option_is_refused_by_name(field: str, given: dict[str, object])
     with pytest.raises(InvalidRequest) as caught:
         Options(**given)  # type: ignore[arg-type]
     assert caught.value.details["field"] == f"options.{field}"
+    assert caught.value.details["suggestion"]
+
+
+def music(seconds: float) -> Floats:
+    """Chords of three plucked strings over a beat, four a bar."""
+    rng = np.random.default_rng(11)
+    samples = np.zeros(round(seconds * 16_000) + 16_000)
+    for place, root_hz in zip(
+        range(0, samples.size - 16_000, 8000), cycle((220, 174, 196, 165)), strict=False
+    ):
+        times = np.arange(16_000) / 16_000
+        for ratio in (1, 1.26, 1.5):
+            for partial in range(1, 7):
+                wave = np.sin(2 * np.pi * root_hz * ratio * partial * times) / partial
+                samples[place : place + 16_000] += wave * np.exp(-3 * partial * times)
+        samples[place : place + 800] += rng.standard_normal(800) * np.linspace(0.5, 0, 800)
+    return (0.2 * samples / np.abs(samples).max()).astype(np.float32)
+
+
+async def test_music_is_no_speech(analyzer: VoiceAnalyzer) -> None:
+    with pytest.raises(InvalidAudio, match="No speech found"):
+        await analyzer.analyze(encoded(music(8)), PLAIN)
+
+
+async def test_speech_over_music_is_less_certain(analyzer: VoiceAnalyzer) -> None:
+    said = np.concatenate((silence(1), speech("0880"), silence(1)))
+    over = said + 2 * music(said.size / 16_000)[: said.size]
+    analysis = await analyzer.analyze(encoded(over), PLAIN)
+    assert "NOISY" in codes(analysis)
+    assert max(analysis.findings[0].emotions.values()) < 0.7
+
+
+@pytest.mark.parametrize(
+    "declared",
+    [Selection(encoding="MULAW", rate_hz=16_000), Selection(encoding="LINEAR16", rate_hz=8000)],
+    ids=["encoding", "rate"],
+)
+async def test_speech_declared_wrong_is_no_speech(
+    analyzer: VoiceAnalyzer, declared: Selection
+) -> None:
+    raw = encoded(speech("0870"), "RAW", "PCM_16")
+    with pytest.raises(InvalidAudio, match="No speech found"):
+        await analyzer.analyze(raw, Options(transcript=False, selection=declared))
+
+
+@pytest.mark.parametrize("wrong", ["WAV as MP3", "text", "JSON"])
+async def test_what_is_not_what_it_begins_as_is_refused(
+    analyzer: VoiceAnalyzer, wrong: str
+) -> None:
+    data = {
+        "WAV as MP3": b"ID3\x04" + bytes(6) + encoded(speech()),
+        "text": b"Hello, how are you today? " * 400,
+        "JSON": b'{"audio": "none"}' * 400,
+    }[wrong]
+    with pytest.raises((InvalidAudio, UnsupportedMedia)) as caught:
+        await analyzer.analyze(data, PLAIN)
     assert caught.value.details["suggestion"]

@@ -321,6 +321,25 @@ async def test_bad_input_ends_the_stream_by_name_and_the_next_one_works(
     assert len(finals(await live.answers(config(), *audio(pcm(speech()))))) == 1
 
 
+@pytest.mark.parametrize(
+    "data",
+    [b"Hello, how are you today? " * 4000, b'{"type": "audio"}' * 6000],
+    ids=["words", "JSON"],
+)
+async def test_text_sent_as_audio_is_no_speech(live: Live, data: bytes) -> None:
+    received = await live.answers(config(), *audio(data), CLOSE)
+    assert not finals(received)
+    assert received[-1].summary.frames_processed > 10
+
+
+async def test_speech_at_a_wrong_declared_rate_is_doubted(live: Live) -> None:
+    received = await live.answers(config(rate_hz=8000, scores=True), *audio(pcm(talk())), CLOSE)
+    assert {"NARROWBAND", "LANGUAGE_NOT_TRAINED"} <= {
+        one.code for one in received[-1].summary.warnings
+    }
+    assert all(one.emotion.confidence < 0.75 for one in finals(received))
+
+
 @pytest.mark.parametrize("encoding", ["FLAC", "OGG_OPUS"])
 async def test_damage_is_named_and_the_stream_goes_on(live: Live, encoding: str) -> None:
     flac = encoding == "FLAC"

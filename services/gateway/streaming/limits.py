@@ -29,7 +29,7 @@ class Limits:
     """A silent client gets a ping this often."""
     alive_s: float = 15
     """A follower that there is nothing for gets a comment this often."""
-    farewell_s: float = 10
+    farewell_s: float = 30
     """For what is pending at the end, and the summary."""
     tick_s: float = 1
     """How often limits and the credential are looked at."""
