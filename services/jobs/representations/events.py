@@ -8,6 +8,7 @@ from typing import Any
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 
+from affectmesh.v1 import billing_pb2
 from affectmesh.v1 import jobs_pb2 as pb
 from services.jobs.representations import deepaffects, emovision
 from services.jobs.representations.file import File
@@ -33,6 +34,16 @@ def of_job(job: pb.Job, result: Message | None) -> Iterator[Event]:
     if job.dialect == pb.DIALECT_EMOVISION:
         yield Event(*emovision.announcement(job, result))
     yield Event(_EVENTS[job.state], summary(job))
+
+
+def of_crossing(crossing: billing_pb2.UsageCrossing) -> Event:
+    """The event of a usage threshold that was crossed."""
+    data = {
+        "month": crossing.month,
+        "threshold_usd": float(crossing.threshold_usd),
+        "total_cost_usd": float(crossing.total_usd),
+    }
+    return Event("usage.threshold", data)
 
 
 def callback(job: pb.Job, files: Sequence[File]) -> File:
