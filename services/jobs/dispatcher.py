@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from sqlalchemy import ColumnElement, ScalarSelect, Select, func, select, update
+from sqlalchemy import ColumnElement, ScalarSelect, bindparam, func, select, union_all, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.common.database import Database, fetch_all
@@ -14,8 +15,11 @@ from services.jobs.states import State
 from services.jobs.stream import Sender
 from services.jobs.tables import jobs, workers
 
-AHEAD = 1.0
-"""Jobs handed over beyond those at work, per place: what is ready when a place gets free."""
+AHEAD_S = 0.1
+"""Jobs handed over beyond the free places: as many as ended in this time, so that short jobs follow
+one another without a pause, and long ones wait here, where their order may still change."""
+
+MOST_AHEAD = 64
 
 LOST_MS = 3000
 """What is handed over and not taken for this long although there are free places was lost."""
@@ -29,48 +33,45 @@ class Dispatcher:
         self._sender = sender
         self._now_ms = now_ms
         self._last = 0
+        self._handed = 0
+        self._ended: deque[tuple[int, int]] = deque()
 
     async def run(self) -> int:
         """One pass; gives how many jobs it handed over."""
         now = self._now_ms()
         async with self._database.read() as connection:
-            slots = await _sum(connection, select(func.sum(workers.c.slots)))
-            working = await _by_org(connection, jobs.c.state == State.WORKING)
-            handed = await _by_org(connection, jobs.c.handed_ms > 0)
-            lost = await _sum(
-                connection, select(func.count()).where(jobs.c.handed_ms.between(1, now - LOST_MS))
-            )
-            at_work = sum(working.values())
-            free = int(slots * (1 + AHEAD)) - at_work - sum(handed.values())
-            chosen = await self._choose(connection, free, now, working, handed) if free > 0 else []
-        if lost and at_work < slots:
+            slots = int((await connection.execute(_slots)).scalar_one() or 0)
+            busy = {row["org_id"]: row for row in await fetch_all(connection, _busy)}
+            working = sum(row["working"] for row in busy.values())
+            handed = sum(row["handed"] for row in busy.values())
+            free = slots + self._ahead(now, working + handed) - working - handed
+            held = {org: row["working"] + row["handed"] for org, row in busy.items()}
+            chosen = await self._choose(connection, free, now, held) if free > 0 else []
+        oldest = min((row["oldest"] for row in busy.values() if row["oldest"]), default=now)
+        if oldest <= now - LOST_MS and working < slots:
             await self._take_back(now)
         if not chosen:
             return 0
-        hand = (
-            update(jobs)
-            .where(
-                jobs.c.job_id.in_(chosen),
-                jobs.c.state == State.QUEUED,
-                jobs.c.handed_ms.is_(None),
-            )
-            .values(handed_ms=now)
-            .returning(jobs.c.job_id)
-        )
         async with self._database.write() as connection:
-            sent = {row["job_id"] for row in await fetch_all(connection, hand)}
+            handing = await connection.execute(_hand, {"ids": chosen, "now": now})
+            sent = set(handing.scalars())
+        self._handed += len(sent)
         await self._sender.send(job_id for job_id in chosen if job_id in sent)
         return len(sent)
+
+    def _ahead(self, now: int, held: int) -> int:
+        self._ended.append((now, self._handed - held))
+        while self._ended[0][0] < now - AHEAD_S * 1000:
+            self._ended.popleft()
+        return min(max(0, self._ended[-1][1] - self._ended[0][1]), MOST_AHEAD)
 
     async def _choose(
         self,
         connection: AsyncConnection,
         free: int,
         now: int,
-        working: Mapping[int, int],
-        handed: Mapping[int, int],
+        busy: dict[int, int],
     ) -> list[str]:
-        busy = {org: working.get(org, 0) + handed.get(org, 0) for org in {*working, *handed}}
         orgs = [row["org_id"] for row in await fetch_all(connection, _waiting)]
         found: dict[int, list[str]] = {}
         while orgs and free > 0:
@@ -78,19 +79,8 @@ class Dispatcher:
             orgs = []
             for org, places in shares.items():
                 taken = found.setdefault(org, [])
-                query = (
-                    select(jobs.c.job_id)
-                    .where(
-                        jobs.c.state == State.QUEUED,
-                        jobs.c.org_id == org,
-                        jobs.c.handed_ms.is_(None),
-                        jobs.c.not_before_ms <= now,
-                    )
-                    .order_by(jobs.c.rank, jobs.c.sequence)
-                    .offset(len(taken))
-                    .limit(places)
-                )
-                ready = [row["job_id"] for row in await fetch_all(connection, query)]
+                values = {"org": org, "now": now, "skip": len(taken), "places": places}
+                ready = list((await connection.execute(_ready, values)).scalars())
                 taken += ready
                 busy[org] = busy.get(org, 0) + len(ready)
                 free -= len(ready)
@@ -111,14 +101,50 @@ def _in_turns(found: Mapping[int, list[str]]) -> list[str]:
     return [ids[turn] for turn in range(longest) for ids in found.values() if turn < len(ids)]
 
 
-async def _sum(connection: AsyncConnection, query: Select[Any]) -> int:
-    return int((await connection.execute(query)).scalar_one() or 0)
+_slots = select(func.sum(workers.c.slots))
 
+_busy = (
+    select(
+        jobs.c.org_id,
+        func.count().filter(jobs.c.state == State.WORKING).label("working"),
+        func.count(jobs.c.handed_ms).label("handed"),
+        func.min(jobs.c.handed_ms).label("oldest"),
+    )
+    .where(
+        jobs.c.sequence.in_(
+            union_all(
+                select(jobs.c.sequence).where(jobs.c.state == State.WORKING),
+                select(jobs.c.sequence).where(jobs.c.handed_ms > 0),
+            )
+        )
+    )
+    .group_by(jobs.c.org_id)
+)
+"""Of each organisation, the jobs at work and those handed over."""
 
-async def _by_org(connection: AsyncConnection, condition: ColumnElement[bool]) -> dict[int, int]:
-    query = select(jobs.c.org_id, func.count().label("jobs")).where(condition)
-    rows = await fetch_all(connection, query.group_by(jobs.c.org_id))
-    return {row["org_id"]: row["jobs"] for row in rows}
+_ready = (
+    select(jobs.c.job_id)
+    .where(
+        jobs.c.state == State.QUEUED,
+        jobs.c.org_id == bindparam("org"),
+        jobs.c.handed_ms.is_(None),
+        jobs.c.not_before_ms <= bindparam("now"),
+    )
+    .order_by(jobs.c.rank, jobs.c.sequence)
+    .offset(bindparam("skip"))
+    .limit(bindparam("places"))
+)
+
+_hand = (
+    update(jobs)
+    .where(
+        jobs.c.job_id.in_(bindparam("ids", expanding=True)),
+        jobs.c.state == State.QUEUED,
+        jobs.c.handed_ms.is_(None),
+    )
+    .values(handed_ms=bindparam("now"))
+    .returning(jobs.c.job_id)
+)
 
 
 def _next_org(after: ColumnElement[int] | None) -> ScalarSelect[Any]:

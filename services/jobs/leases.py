@@ -39,19 +39,24 @@ async def claim(
     connection: AsyncConnection, job_id: str, worker_id: str, now_ms: int
 ) -> RowMapping | None:
     """Takes a queued job for a worker; None where it is not there to be taken."""
-    query = (
-        update(jobs)
-        .where(jobs.c.job_id == job_id, jobs.c.state == State.QUEUED)
-        .values(
-            state=State.WORKING,
-            progress=0.0,
-            worker_id=worker_id,
-            attempts=jobs.c.attempts + 1,
-            handed_ms=None,
-            updated_ms=now_ms,
-        )
+    values = {"wanted": job_id, "worker": worker_id, "now": now_ms}
+    row: RowMapping | None = (await connection.execute(_claim, values)).mappings().one_or_none()
+    return row
+
+
+_claim = (
+    update(jobs)
+    .where(jobs.c.job_id == bindparam("wanted"), jobs.c.state == State.QUEUED)
+    .values(
+        state=State.WORKING,
+        progress=0.0,
+        worker_id=bindparam("worker"),
+        attempts=jobs.c.attempts + 1,
+        handed_ms=None,
+        updated_ms=bindparam("now"),
     )
-    return await fetch_first(connection, query.returning(jobs))
+    .returning(jobs)
+)
 
 
 async def give_back(

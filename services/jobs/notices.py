@@ -16,6 +16,8 @@ CHANNEL = "affectmesh:jobs:changed"
 Heard = Callable[[frozenset[str] | None], None]
 
 _RETRY_S = 0.25
+_REST_S = 0.005
+"""Between two messages: what changes meanwhile goes into one."""
 _LISTEN_S = 30.0
 
 
@@ -58,6 +60,7 @@ class Notices:
             sent, self._pending = self._pending, set()
             if sent:
                 await self._send(sent)
+                await asyncio.sleep(_REST_S)
 
     async def _send(self, job_ids: set[str]) -> None:
         try:

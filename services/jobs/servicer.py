@@ -29,6 +29,7 @@ from services.jobs.outbox import open_outbox
 from services.jobs.records import Records
 from services.jobs.stream import Sender, required_url
 from services.jobs.tables import MIGRATIONS
+from services.jobs.thresholds import Thresholds
 from services.jobs.upkeep import Upkeep
 from services.jobs.usage import Quotes, UsageSender
 from services.jobs.watching import Watching
@@ -38,6 +39,7 @@ from services.jobs.webhooks import Webhooks
 _TICK_S = 1.0
 _SWEEP_S = 600.0
 _COUNT_S = 10.0
+_TELL_S = 5.0
 
 Method = Callable[[Any, Any, Any], Awaitable[Any]]
 
@@ -90,9 +92,12 @@ class JobServicer(JobMethods, MediaMethods, WebhookMethods, jobs_pb2_grpc.JobSer
         self._upkeep = Upkeep()
         dispatcher = Dispatcher(database, self._sender, now_ms)
         usage = UsageSender(database, channels)
-        self._upkeep.add("dispatch", _TICK_S, dispatcher.run, wakes=True)
+        self._upkeep.add("dispatch", _TICK_S, dispatcher.run, rest_s=0.01)
         self._upkeep.add("recover", BEAT_S, self._recover)
-        self._upkeep.add("bill", _TICK_S, usage.send, wakes=True)
+        self._upkeep.add("bill", _TICK_S, usage.send, rest_s=0.25)
+        self._upkeep.add("tell webhooks", _TICK_S, self._wake_webhooks, rest_s=0.05)
+        thresholds = Thresholds(database, outbox, channels, now_ms)
+        self._upkeep.add("tell of thresholds", _TELL_S, thresholds.tell)
         self._upkeep.add("count", _COUNT_S, Gauges(database, now_ms).read)
         self._upkeep.add("sweep jobs", _SWEEP_S, self.deletion.sweep)
         self._upkeep.add("sweep media", _SWEEP_S, self.media.sweep)
@@ -125,8 +130,10 @@ class JobServicer(JobMethods, MediaMethods, WebhookMethods, jobs_pb2_grpc.JobSer
 
     def _heard(self, job_ids: frozenset[str] | None) -> None:
         self._upkeep.wake()
-        self.webhooks.wake()
         self.watching.heard(job_ids)
+
+    async def _wake_webhooks(self) -> None:
+        self.webhooks.wake()
 
     async def _recover(self) -> None:
         dead, changed = await self._recovery.run()

@@ -21,13 +21,20 @@ class Upkeep:
         self._stopping = asyncio.Event()
 
     def add(
-        self, name: str, every_s: float, work: Callable[[], Awaitable[object]], wakes: bool = False
+        self,
+        name: str,
+        every_s: float,
+        work: Callable[[], Awaitable[object]],
+        rest_s: float | None = None,
     ) -> None:
-        """Does `work` at once and then every so often; `wakes`: also whenever `wake` is called."""
+        """Does `work` at once and then every so often; with `rest_s`, also whenever `wake` is
+        called, with at least that pause between."""
         wake = asyncio.Event()
-        if wakes:
+        if rest_s is not None:
             self._wakes.append(wake)
-        self._tasks.append(asyncio.create_task(self._repeat(name, every_s, work, wake)))
+        self._tasks.append(
+            asyncio.create_task(self._repeat(name, every_s, work, wake, rest_s or 0.0))
+        )
 
     def wake(self) -> None:
         """Something has changed."""
@@ -40,7 +47,12 @@ class Upkeep:
         await asyncio.gather(*self._tasks)
 
     async def _repeat(
-        self, name: str, every_s: float, work: Callable[[], Awaitable[object]], wake: asyncio.Event
+        self,
+        name: str,
+        every_s: float,
+        work: Callable[[], Awaitable[object]],
+        wake: asyncio.Event,
+        rest_s: float,
     ) -> None:
         while not self._stopping.is_set():
             wake.clear()
@@ -50,6 +62,7 @@ class Upkeep:
                 log.warning("upkeep failed", task=name, problem=error.message)
             except Exception:
                 log.exception("upkeep failed", task=name)
+            await asyncio.sleep(rest_s)
             await self._pause(every_s, wake)
 
     async def _pause(self, seconds: float, wake: asyncio.Event) -> None:
