@@ -13,11 +13,11 @@ import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
 from aiohttp import web
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from affectmesh.v1 import billing_pb2
 from services.common.labels import LABELS
@@ -261,17 +261,7 @@ async def test_usage_costs_what_the_document_says(
     mesh: TemporaryMesh, minutes: str, usd: float
 ) -> None:
     org = await tenant(mesh)
-    now = Timestamp()
-    now.GetCurrentTime()
-    entry = billing_pb2.UsageEntry(
-        request_id=f"job_{minutes}",
-        org_id=org.org_id,
-        principal_id="key_contract",
-        item="video.basic",
-        quantity=minutes,
-        time=now,
-    )
-    await billing(mesh, "RecordUsage", billing_pb2.RecordUsageRequest(entries=[entry]))
+    await spend(org, minutes)
     async with await org.client() as client:
         found = (await client.get("/api/v1/usage")).json()
     assert (found["total_minutes_analyzed"], found["total_cost_usd"]) == (float(minutes), usd)
@@ -474,6 +464,32 @@ async def test_an_analysis_that_fails_is_told_of(
     assert (data["code"], data["cost_usd"]) == ("INVALID_VIDEO", 0)
 
 
+async def test_a_usage_threshold_is_told_of(
+    mesh: TemporaryMesh, hook: tuple[str, list[tuple[dict[str, str], bytes]]]
+) -> None:
+    url, received = hook
+    org = await tenant(mesh)
+    thresholds = billing_pb2.UpdateOrganizationRequest(
+        org_id=org.org_id, usage_thresholds_usd=["1"]
+    )
+    await billing(mesh, "UpdateOrganization", thresholds)
+    async with await org.client() as client:
+        body = {"url": url, "events": ["usage.threshold"]}
+        assert (await client.post("/api/v1/webhooks", json=body)).status_code == 201
+        await spend(org, "5.25")
+
+        def crossings() -> list[Any]:
+            events = [json.loads(body) for _, body in received]
+            return [one["data"] for one in events if one["event"] == "usage.threshold"]
+
+        async def told() -> bool:
+            return bool(crossings())
+
+        await until(told)
+        month = (await client.get("/api/v1/usage")).json()["month"]
+    assert crossings() == [{"month": month, "threshold_usd": 1, "total_cost_usd": 1.31}]
+
+
 @pytest.mark.slow
 async def test_an_answer_survives_the_death_of_the_job_service(mesh: TemporaryMesh) -> None:
     async with await (await tenant(mesh)).client() as client:
@@ -488,6 +504,19 @@ async def test_an_answer_survives_the_death_of_the_job_service(mesh: TemporaryMe
         assert response.status_code == 200, response.text
         check_analysis(response.json())
         assert (await client.get("/api/v1/recordings")).json()["total"] == 1
+
+
+async def spend(org: Tenant, minutes: str) -> None:
+    """Enters minutes of video in the ledger, as the job service does."""
+    entry = billing_pb2.UsageEntry(
+        request_id=f"job_{uuid4().hex}",
+        org_id=org.org_id,
+        principal_id="key_contract",
+        item="video.basic",
+        quantity=minutes,
+    )
+    entry.time.GetCurrentTime()
+    await billing(org.mesh, "RecordUsage", billing_pb2.RecordUsageRequest(entries=[entry]))
 
 
 def sign(secret: str, payload: bytes) -> str:
