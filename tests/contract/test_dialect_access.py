@@ -1,12 +1,15 @@
 """Scopes, limits, prohibited uses and others' resources, in the words of each dialect."""
 
 import base64
+import io
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
+import soundfile
 
 from services.mesh.temporary import TemporaryMesh
 from tests.contract import test_affectiva, test_deepaffects, test_phonexia
@@ -151,3 +154,23 @@ async def test_an_idempotency_key_makes_one_job(mesh: TemporaryMesh, dialect: st
         client.headers["idempotency-key"] = "x" * 256
         assert (await ask(client)).status_code in (400, 422)
         assert (await client.get("/v1/jobs")).json()["total_size"] == 1
+
+
+async def test_what_plays_longer_than_the_plan_allows_is_too_large(mesh: TemporaryMesh) -> None:
+    buffer = io.BytesIO()
+    soundfile.write(buffer, np.zeros(8000 * 301, np.int16), 8000, format="WAV")
+    long = buffer.getvalue()
+    organization = await tenant(mesh, "free")
+    async with await organization.client() as client:
+        response = await client.post(test_phonexia.PATH, files={"file": ("a.wav", long)})
+        body = test_phonexia.check_refusal(
+            response, 413, "request.size-limit-exceeded", ["body", "file"]
+        )
+        assert body["detail"][0]["type"] == "media.too-long"
+        response = await client.post(
+            f"{DEEPAFFECTS}/async/recognise_emotion",
+            params=WEBHOOK,
+            json={"content": base64.b64encode(long).decode()},
+        )
+        test_deepaffects.check_refusal(response, 413, "PAYLOAD_TOO_LARGE")
+        assert (await client.get("/v1/jobs")).json()["total_size"] == 0

@@ -109,6 +109,8 @@ class _Endpoints:
                 exchange, self._channels, files=(_FILE,), limit_bytes=limit_bytes
             )
         except errors.PayloadTooLarge as error:
+            if not error.details.get("limit", "").endswith("MiB"):
+                raise
             details = {**error.details, "max_file_size": str(limit_bytes), "size_unit": "bytes"}
             if (size := headers.get("content-length", "")).isdecimal():
                 details["file_size"] = size

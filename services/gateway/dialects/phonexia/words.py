@@ -107,6 +107,8 @@ def _detail(error: errors.AffectMeshError) -> dict[str, Any]:
 
 
 def _detail_type(error: errors.AffectMeshError) -> str:
+    if isinstance(error, errors.PayloadTooLarge) and "max_file_size" not in error.details:
+        return "media.too-long"
     for cls in type(error).__mro__:
         if cls in _DETAILS:
             return _DETAILS[cls]
