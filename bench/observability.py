@@ -60,7 +60,7 @@ def main() -> None:
 
 
 def _line(kind: str, bare: list[Row], full: list[Row]) -> str:
-    before, after = (statistics.median(row.cpu_ms for row in rows) for rows in (bare, full))
+    before, _ = (statistics.median(row.cpu_ms for row in rows) for rows in (bare, full))
     cost = statistics.median(
         one.cpu_ms / other.cpu_ms - 1 for one, other in zip(full, bare, strict=True)
     )
