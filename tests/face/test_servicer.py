@@ -24,6 +24,7 @@ from services.common.errors import (
 )
 from services.common.server import Service
 from services.common.settings import Settings
+from services.face import servicer
 from services.face.image import Pixels
 from services.face.servicer import register
 from tests.common.holding import holding
@@ -201,13 +202,17 @@ async def test_a_video_in_pieces_gives_what_the_whole_one_gives(
     assert result.analyzed_frames == whole.analyzed_frames == 10
 
 
-async def test_a_video_in_pieces_may_have_more_frames_than_a_whole_one(stub: Stub) -> None:
+async def test_a_stream_of_frames_has_no_limit_to_their_number(
+    stub: Stub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(servicer, "MAX_ANALYSED", 10)
     blank = np.full((32, 32, 3), 90, np.uint8)
     request = face_pb2.AnalyzeFaceVideoRequest(
-        video=movie([blank] * 5600), options=face_pb2.FaceVideoOptions(sample_rate=1)
+        video=movie([blank] * 50), options=face_pb2.FaceVideoOptions(sample_rate=1)
     )
+    assert "10 frames" in (await refused(stub.AnalyzeFaceVideo(request))).message
     frames, result = await followed(stub, face_pb2.FollowFacesRequest(video=request))
-    assert len(frames) == result.analyzed_frames == 5600
+    assert len(frames) == result.analyzed_frames == 50
 
 
 @pytest.mark.parametrize(
