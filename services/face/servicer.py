@@ -28,7 +28,9 @@ from services.face.video import (
 _Context = grpc.aio.ServicerContext[Any, Any]
 
 IMAGE_LIMIT_BYTES = 32 * 1024 * 1024
-VIDEO_LIMIT_BYTES = 4 * 1024 * 1024 * 1024
+VIDEO_LIMIT_BYTES = 512 * 1024 * 1024
+HELD_LIMIT_BYTES = 4 * 1024 * 1024 * 1024
+"""Of a video that the job service holds or another service sends; what plans allow was checked."""
 FRAMES_A_MESSAGE = 8
 
 
@@ -135,7 +137,7 @@ class FaceServicer(face_pb2_grpc.FaceServiceServicer):
         given = sum(map(bool, sources))
         most = MAX_ANALYSED if chunks is None else None
         if chunks is not None and not given:
-            async with spool(chunks, "video", VIDEO_LIMIT_BYTES) as file:
+            async with spool(chunks, "video", HELD_LIMIT_BYTES) as file:
                 yield EncodedVideo(file, span, most)
             return
         if given != 1:
@@ -154,7 +156,7 @@ class FaceServicer(face_pb2_grpc.FaceServiceServicer):
             url=request.video_url,
             data=request.video,
             media_id=request.media_id,
-            limit_bytes=VIDEO_LIMIT_BYTES,
+            limit_bytes=HELD_LIMIT_BYTES if request.media_id else VIDEO_LIMIT_BYTES,
         ) as file:
             request.ClearField("video")
             yield EncodedVideo(file, span, most)
