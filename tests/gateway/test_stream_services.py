@@ -74,6 +74,43 @@ def speak(request: voice_pb2.StreamVoiceRequest) -> Iterator[voice_pb2.StreamVoi
         )
 
 
+async def resumed(url: str, key: str, config: dict[str, Any], chunks: int) -> list[dict[str, Any]]:
+    """The times of a connection that sends so many chunks of 100 ms, and then is gone."""
+    async with talk(url, VOICE, key, config) as client:
+        await client.hear("ready")
+        for _ in range(chunks):
+            await client.say(bytes(3200))
+            await client.hear("partial")
+        await client.running()
+        client.socket.transport.abort()
+    return [one for one in client.heard if one["type"] in ("ready", "partial")]
+
+
+async def test_the_clock_of_live_audio_goes_on_though_its_session_is_gone(
+    voice: tuple[str, Script], mesh: TemporaryMesh
+) -> None:
+    url, script = voice
+    config = {**VOICE_CONFIG, "stream_id": "call-9"}
+    times = []
+    for chunks in (3, 2, 1):
+        found = await resumed(url, mesh.key, config, chunks)
+        times.append([one["timestamp_ms"] for one in found])
+        await until(lambda: script.open == 0)
+    assert times == [[0, 100, 100, 100], [300, 400, 400], [500, 600]]
+
+
+async def test_the_clock_begins_anew_with_another_config_or_id(
+    voice: tuple[str, Script], mesh: TemporaryMesh
+) -> None:
+    url, script = voice
+    config = {**VOICE_CONFIG, "stream_id": "call-10"}
+    await resumed(url, mesh.key, config, 3)
+    await until(lambda: script.open == 0)
+    for other in ({**config, "language": "de"}, {**config, "stream_id": "call-11"}, VOICE_CONFIG):
+        first, *_ = await resumed(url, mesh.key, other, 0)
+        assert first["timestamp_ms"] == 0
+
+
 def beat(
     request: biosignal_pb2.StreamBiosignalRequest,
 ) -> Iterator[biosignal_pb2.StreamBiosignalResponse]:
