@@ -1,6 +1,8 @@
 """The contract's methods on media."""
 
+import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any
 
 import grpc
@@ -18,6 +20,7 @@ _SENT_BYTES = 256 * 1024
 """Of a file in one message: the size at which gRPC is fastest."""
 
 _RECEIPT_TIMEOUT_S = 10.0
+_DRAINED_S, _QUIET_S = 2.0, 0.05
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -38,7 +41,11 @@ class MediaMethods:
                 "The upload does not begin with a description.",
                 suggestion="Send the description first, then the bytes.",
             )
-        return await self.media.receive(caller.required(), first.description, _chunks(requests))
+        try:
+            return await self.media.receive(caller.required(), first.description, _chunks(requests))
+        except errors.AffectMeshError:
+            await _drain(requests)
+            raise
 
     async def DownloadMedia(
         self, request: pb.DownloadMediaRequest, _context: Context
@@ -70,6 +77,16 @@ class MediaMethods:
             sha256=receipt.sha256,
             delete_time=receipt.delete_time,
         )
+
+
+async def _drain(requests: AsyncIterator[pb.UploadMediaRequest]) -> None:
+    """Reads what is on its way: a client whose write fails would not see why its call ended."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_DRAINED_S):
+            while True:
+                async with asyncio.timeout(_QUIET_S):
+                    if await anext(requests, None) is None:
+                        return
 
 
 async def _chunks(requests: AsyncIterator[pb.UploadMediaRequest]) -> AsyncIterator[bytes]:
