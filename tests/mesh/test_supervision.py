@@ -79,7 +79,7 @@ def test_killed_process_comes_back_while_the_others_serve(
 def test_asked_to_stop_it_leaves_no_process(number: signal.Signals) -> None:
     with small_mesh("jobs") as mesh:
         running = processes(mesh)
-        assert len(running) == 3
+        assert len(running) == 4
         mesh.supervisor.send_signal(number)
         assert mesh.supervisor.wait(30) == 0
         assert [pid for pid in running if not is_gone(pid)] == []
