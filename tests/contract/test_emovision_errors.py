@@ -178,7 +178,7 @@ async def test_an_idempotency_key_that_cannot_be_kept_is_refused(
     client: httpx.AsyncClient, face: bytes
 ) -> None:
     response = await analyze(client, face, headers={"idempotency-key": "x" * 300})
-    check(response, 400, "INVALID_REQUEST", "Idempotency-Key")
+    check(response, 400, "INVALID_REQUEST", "idempotency_key")
 
 
 async def test_a_file_over_the_plan_is_too_large(mesh: TemporaryMesh) -> None:

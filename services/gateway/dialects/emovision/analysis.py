@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 
 from google.protobuf.struct_pb2 import Struct
 
@@ -43,16 +42,19 @@ class Analysis:
         """The analysis where it is done in time, otherwise where it will be found."""
         admission = await self._access.analyse(exchange)
         preference = prefer.read(exchange.scope["headers"], self._longest_s)
-        key = reading.idempotency_key(exchange)
         _check_form(exchange)
         plan = PLANS.get(admission.principal.plan, PLANS["free"])
         upload = await uploads.receive(
             exchange, self._channels, files=("video",), limit_bytes=plan.max_upload_bytes
         )
-        async with self._discarded_unless_used(upload.files) as used:
+        try:
             video = _video(upload.files)
-            job = await self._recordings.create(_job(video, upload.fields), key)
-            used.add(job.input.media_id)
+            asked = _job(video, upload.fields)
+        except errors.AffectMeshError:
+            for media in upload.files.values():
+                await self._recordings.discard(media.media_id)
+            raise
+        job = await self._recordings.create(exchange, asked)
         exchange.headers["x-quoted-cost-usd"] = job.quoted_usd
         wait_s = self._wait_s(preference, video)
         job = await self._recordings.ended(job, wait_s, exchange.receive)
@@ -64,19 +66,6 @@ class Analysis:
         if preference.respond_async or video.duration_ms > SHORT_MS:
             return 0
         return self._longest_s
-
-    @contextlib.asynccontextmanager
-    async def _discarded_unless_used(
-        self, files: Mapping[str, pb.Media]
-    ) -> AsyncIterator[set[str]]:
-        """Of what was uploaded keeps only what a job works on."""
-        used: set[str] = set()
-        try:
-            yield used
-        finally:
-            for media in files.values():
-                if media.media_id not in used:
-                    await self._recordings.discard(media.media_id)
 
 
 def _answer(job: pb.Job, preference: Preference) -> Answer:
@@ -131,7 +120,6 @@ def _job(video: pb.Media, fields: Mapping[str, str]) -> pb.Job:
     if language := reading.language(fields):
         options.update({"language": language})
     return pb.Job(
-        dialect=pb.DIALECT_EMOVISION,
         kind=views.DEPTHS[reading.depth(fields)],
         input=pb.JobInput(media_id=video.media_id),
         options=options,

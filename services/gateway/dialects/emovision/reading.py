@@ -8,14 +8,12 @@ from google.protobuf.struct_pb2 import Struct
 
 from services.common import errors
 from services.gateway.dialects.emovision.views import DEPTHS, STATUSES
-from services.gateway.endpoint import Exchange
 from services.jobs.representations.emovision import EXPORTS
 from services.voice import languages
 
 LARGEST_PAGE = 100
 LONGEST_METADATA = 16 * 1024
 DEEPEST_METADATA = 16
-LONGEST_KEY = 255
 MOST_SKIPPED = 1_000_000
 
 
@@ -98,15 +96,3 @@ def _bad_metadata(message: str, reason: str = "") -> errors.InvalidRequest:
     return errors.InvalidRequest(
         message, field="metadata", suggestion="Send one JSON object, as text.", **details
     )
-
-
-def idempotency_key(exchange: Exchange) -> str:
-    """The Idempotency-Key; empty for none."""
-    key = exchange.connection.headers.get("idempotency-key", "").strip()
-    if len(key) > LONGEST_KEY or not key.isprintable():
-        raise errors.InvalidRequest(
-            "The idempotency key cannot be kept.",
-            field="Idempotency-Key",
-            suggestion=f"Send at most {LONGEST_KEY} printable characters.",
-        )
-    return key

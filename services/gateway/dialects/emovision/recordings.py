@@ -14,6 +14,7 @@ from services.common import errors
 from services.common.channels import Channels, call, metadata
 from services.gateway.dialects.emovision import views
 from services.gateway.dialects.jobs import Jobs
+from services.gateway.endpoint import Exchange
 from services.jobs.representations import emovision
 
 _TIMEOUT_S = 10.0
@@ -27,11 +28,9 @@ class Recordings:
         self._jobs = Jobs(channels, pb.DIALECT_EMOVISION)
         self._stub = self._jobs.stub
 
-    async def create(self, job: pb.Job, idempotency_key: str) -> pb.Job:
-        """Queues a recording's job; the same key gives the same job."""
-        request = pb.CreateJobRequest(job=job, idempotency_key=idempotency_key)
-        made: pb.Job = await call("jobs", self._stub.CreateJob, request, _TIMEOUT_S)
-        return made
+    async def create(self, exchange: Exchange, job: pb.Job) -> pb.Job:
+        """Queues a recording's job; the same Idempotency-Key gives the same job."""
+        return await self._jobs.create(exchange, job)
 
     async def get(self, recording_id: str) -> pb.Job:
         """The job of a recording. Raises NotFound, for those of others too."""
