@@ -9,6 +9,7 @@ import grpc
 import uvicorn
 from starlette.types import ASGIApp
 
+from services.common import allocator
 from services.common.server import Service
 from services.gateway.app import Health, build
 from services.gateway.external_authorization import ExternalAuthorization
@@ -20,6 +21,7 @@ async def register(_server: grpc.aio.Server, service: Service) -> str:
 
     Both stop with the service, finishing what is in flight.
     """
+    allocator.keep_pages()
     settings = service.settings
     policy = await Policy.open(settings, service.channels)
     service.closers.append(policy.close)

@@ -12,6 +12,7 @@ from typing import Any
 import grpc
 
 from affectmesh.v1 import billing_pb2_grpc, jobs_pb2, jobs_pb2_grpc
+from services.common import allocator
 from services.common.database import Database
 from services.common.resources import now_ms
 from services.common.server import Service
@@ -147,6 +148,7 @@ class JobServicer(JobMethods, MediaMethods, WebhookMethods, jobs_pb2_grpc.JobSer
 
 async def register(server: grpc.aio.Server, service: Service) -> str:
     """Adds the job service to a server."""
+    allocator.keep_pages()
     servicer = await JobServicer.open(service)
     service.closers.append(servicer.close)
     jobs_pb2_grpc.add_JobServiceServicer_to_server(servicer, server)
