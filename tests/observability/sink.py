@@ -53,6 +53,16 @@ class Collector:
             time.sleep(0.2)
         return self.spans(trace)
 
+    def wait_for_service(self, trace: str, names: set[str], service: str) -> list[Span]:
+        """The same, once there is a span of this service, too."""
+        self.wait_for(trace, names)
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            if any(span.service == service for span in self.spans(trace)):
+                break
+            time.sleep(0.2)
+        return self.spans(trace)
+
     def _all(self) -> Iterator[Span]:
         for batch in self.text.split("ResourceSpans #")[1:]:
             service = re.search(r"service\.name: Str\(([^)]*)\)", batch)

@@ -2,16 +2,20 @@
 
 import json
 import secrets
+import time
 from collections.abc import Iterator
 from typing import Any
 
+import grpc
 import httpx
 import pytest
 
+from affectmesh.v1 import text_pb2, text_pb2_grpc
 from services.cli.samples import sample_requests
 from services.common.settings import SERVICES
 from services.mesh.temporary import TemporaryMesh
 from tests.common.certificates import Authority
+from tests.envoy.servers import Envoy
 from tests.observability.sink import Collector, Span, collector
 
 pytestmark = pytest.mark.slow
@@ -42,15 +46,35 @@ def traced(sink: Collector, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         yield running
 
 
-def ask(mesh: TemporaryMesh, path: str, body: Any, trace: str, sampled: bool = True) -> Any:
-    headers = {
-        "x-wia-api-key": mesh.key,
-        "traceparent": f"00-{trace}-{secrets.token_hex(8)}-{'01' if sampled else '00'}",
-    }
-    with httpx.Client(base_url=mesh.address, headers=headers, timeout=60) as client:
+def parent_of(trace: str, sampled: bool = True) -> str:
+    """Names a span outside as the parent."""
+    return f"00-{trace}-{secrets.token_hex(8)}-{'01' if sampled else '00'}"
+
+
+def ask(
+    mesh: TemporaryMesh,
+    path: str,
+    body: Any,
+    trace: str,
+    sampled: bool = True,
+    address: str = "",
+) -> Any:
+    headers = {"x-wia-api-key": mesh.key, "traceparent": parent_of(trace, sampled)}
+    with httpx.Client(base_url=address or mesh.address, headers=headers, timeout=60) as client:
         answer = client.post(path, json=body)
     assert answer.is_success, answer.text
     return answer
+
+
+def logged(mesh: TemporaryMesh, service: str, trace: str) -> list[dict[str, Any]]:
+    """The lines of a trace once there are any: a request is logged when its answer is out."""
+    deadline = time.monotonic() + 20
+    while True:
+        lines = [json.loads(line) for line in mesh.log(service).splitlines()]
+        ours = [line for line in lines if line.get("trace_id") == trace]
+        if ours or time.monotonic() > deadline:
+            return ours
+        time.sleep(0.1)
 
 
 def named(spans: list[Span], name: str) -> Span:
@@ -84,6 +108,31 @@ def test_one_trace_goes_from_the_gateway_through_fusion_and_services_to_the_mode
         assert all(span.name.startswith("model ") for span in models)
 
 
+async def test_one_trace_goes_from_envoy_through_mutual_tls_to_the_models(
+    traced: TemporaryMesh, sink: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", sink.address)
+    rest, grpc_ = secrets.token_hex(16), secrets.token_hex(16)
+    with Envoy(traced.settings, ("edge",)) as edge:
+        ask(traced, "/v1/analyze/text", {"text": TEXT}, rest, address=edge.url)
+        metadata = (("x-api-key", traced.key), ("traceparent", parent_of(grpc_)))
+        async with grpc.aio.insecure_channel(edge.edge) as channel:
+            stub: Any = text_pb2_grpc.TextServiceStub(channel)
+            request = text_pb2.AnalyzeTextRequest(text=TEXT)
+            await stub.AnalyzeText(request, metadata=metadata, timeout=30)
+        call = "affectmesh.v1.TextService/AnalyzeText"
+        wanted = {"POST /v1/analyze/text", call, "model text_affect"}
+        spans = sink.wait_for_service(rest, wanted, "affectmesh-envoy")
+        direct = sink.wait_for_service(grpc_, {call, "model text_affect"}, "affectmesh-envoy")
+    (root,) = [span for span in spans if span.service == "affectmesh-envoy"]
+    gateway = named(spans, "POST /v1/analyze/text")
+    assert gateway.parent == root.id
+    assert named(spans, call).parent == gateway.id
+    assert named(spans, "model text_affect").parent == named(spans, call).id
+    edges = {span.id for span in direct if span.service == "affectmesh-envoy"}
+    assert named(direct, call).parent in edges
+
+
 def test_what_the_edge_does_not_sample_is_not_exported(
     traced: TemporaryMesh, sink: Collector
 ) -> None:
@@ -99,8 +148,7 @@ def test_logs_of_every_service_are_joined_by_request_and_trace(traced: Temporary
     answer = ask(traced, "/v1/analyze/text", {"text": TEXT}, trace)
     request = answer.headers["x-request-id"]
     for service in ("gateway", "text"):
-        lines = [json.loads(line) for line in traced.log(service).splitlines()]
-        ours = [line for line in lines if line.get("trace_id") == trace]
+        ours = logged(traced, service, trace)
         assert ours
         assert {line["request_id"] for line in ours} == {request}
         assert {line["service"] for line in ours} == {service}
