@@ -120,6 +120,8 @@ async def test_ranges_and_speech_are_bounded(user: httpx.AsyncClient) -> None:
     assert little["speech_length"] == 1.5
     [less] = await channels(user, range_from=1, range_to=3, max_speech_length=0.5)
     assert less["speech_length"] == 0.5
+    [all_of_it] = await channels(user, max_speech_length=100_000)
+    assert all_of_it == whole
 
 
 async def test_ids_are_echoed_or_made(user: httpx.AsyncClient) -> None:

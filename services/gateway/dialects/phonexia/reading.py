@@ -11,8 +11,8 @@ from services.common import errors
 MODES = ("split", "mix")
 LONGEST_S = 1_000_000.0
 """Largest time that is understood."""
-LEAST_SPEECH_MS, MOST_SPEECH_MS = 200, 3_600_000
-"""Between these the voice service can be told how much speech to use."""
+LEAST_SPEECH_MS, MOST_SPEECH_MS = 200, 4 * 3_600_000
+"""Between these the voice service can be told how much speech to use; no recording has more."""
 
 _CHANNELS = re.compile(r"[0-9]{1,3}(,[0-9]{1,3}){0,63}")
 
@@ -43,8 +43,9 @@ def options(query: QueryParams) -> dict[str, Any]:
     if speech_s is not None:
         if not speech_s:
             raise _wrong("max_speech_length", "Input should be greater than 0.")
-        speech_ms = round(speech_s * 1000)
-        found["max_speech_ms"] = min(max(speech_ms, LEAST_SPEECH_MS), MOST_SPEECH_MS)
+        speech_ms = max(round(speech_s * 1000), LEAST_SPEECH_MS)
+        if speech_ms < MOST_SPEECH_MS:
+            found["max_speech_ms"] = speech_ms
     return found
 
 
