@@ -342,6 +342,31 @@ async def test_unknown_paths_and_wrong_verbs_use_the_form(client: httpx.AsyncCli
     assert response.headers["allow"] == "POST"
 
 
+async def test_nothing_is_kept_of_what_is_refused_or_sent_twice(
+    mesh: TemporaryMesh, face: bytes
+) -> None:
+    org = await tenant(mesh)
+
+    def kept() -> int:
+        folder = mesh.data_dir / "media" / str(org.org_id)
+        return sum(file.is_file() for file in folder.rglob("*"))
+
+    async with await org.client() as client:
+        for fields in ({"metadata": "{"}, {"depth": "deep"}, {"detail": "full"}):
+            assert (await analyze(client, face, fields=fields)).status_code == 400
+        assert (await analyze(client, wav())).status_code == 422
+        assert kept() == 0
+        headers = {"idempotency-key": "once"}
+        assert (await analyze(client, face, headers=headers)).status_code == 200
+        once = kept()
+        assert once > 1
+        assert (await analyze(client, face, headers=headers)).status_code == 200
+        assert kept() == once
+        (one,) = (await client.get("/api/v1/recordings")).json()["recordings"]
+        await client.delete(f"/api/v1/recordings/{one['recording_id']}")
+        assert kept() == 0
+
+
 async def test_an_upload_that_breaks_off_leaves_nothing(mesh: TemporaryMesh, face: bytes) -> None:
     org = await tenant(mesh)
     address, key = urlsplit(mesh.address), await org.key()
