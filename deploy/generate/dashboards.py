@@ -152,6 +152,11 @@ _MODELS = (
         [(_rate("affectmesh_model_failures_total", "model, code"), "{{model}} {{code}}")],
     ),
     Graph(
+        "Models that Triton serves",
+        "short",
+        [("min by (model) (affectmesh_model_ready)", "{{model}}")],
+    ),
+    Graph(
         "Label mix of a day",
         "percentunit",
         [('affectmesh:label_share:1d{modality=~"$modality"}', "{{modality}} {{label}}")],

@@ -125,6 +125,13 @@ ALERTS = (
         "The model {{ $labels.model }} fails {{ $value | humanize }} times a second.",
     ),
     Alert(
+        "AffectMeshModelNotReady",
+        "page",
+        "min by (model) (affectmesh_model_ready) == 0",
+        "2m",
+        "Triton does not serve the model {{ $labels.model }}.",
+    ),
+    Alert(
         "AffectMeshModelBehind",
         "ticket",
         "sum by (model) (avg_over_time(affectmesh_model_waiting[5m]))"

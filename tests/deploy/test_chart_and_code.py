@@ -1,6 +1,7 @@
 """What the chart says of the services is what their code does."""
 
 import ast
+import subprocess
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,6 +22,7 @@ from tests.deploy.charts import (
     values,
     workloads,
 )
+from tests.envoy.servers import BINARY
 
 ROOT = Path(__file__).parents[2]
 WORKER = "worker"
@@ -156,6 +158,18 @@ def test_envoy_finds_its_backends_among_the_services(monkeypatch: pytest.MonkeyP
     listener = made["static_resources"]["listeners"][0]["address"]["socket_address"]
     container = envoy["spec"]["template"]["spec"]["containers"][0]
     assert listener["port_value"] == container["ports"][0]["containerPort"]
+
+
+@pytest.mark.slow
+def test_the_real_envoy_takes_the_configuration_of_the_chart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (envoy,) = [one for one in workloads("trial") if component(one) == "envoy"]
+    file = tmp_path / "envoy.yaml"
+    file.write_text(yaml.safe_dump(bootstrap(accepted("trial", envoy, monkeypatch), ("edge",))))
+    command = [BINARY, "--mode", "validate", "-c", str(file)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def called_in_code() -> set[tuple[str, str]]:

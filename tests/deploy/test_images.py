@@ -29,6 +29,8 @@ RUNS = {
     "jobs": ("services.jobs.servicer", "services.jobs.worker", "services.jobs.store.s3", *FETCHING),
     "analysis": (
         *(f"services.{name}.servicer" for name in ("text", "face", "biosignal", "fusion")),
+        "services.cli.triton",
+        "services.common.inference.prepare",
         *ANALYSIS,
         *FETCHING,
     ),

@@ -84,6 +84,12 @@ CASES = (
         ({"model": "text"},),
     ),
     Case(
+        "AffectMeshModelNotReady",
+        {'affectmesh_model_ready{model="text"}': "1x5 0x20"},
+        "15m",
+        ({"model": "text"},),
+    ),
+    Case(
         "AffectMeshModelBehind",
         {'affectmesh_model_waiting{model="text"}': "100x60", 'affectmesh_up{process="x"}': "1x60"},
         "40m",
