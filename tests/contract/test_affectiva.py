@@ -19,6 +19,7 @@ from services.gateway.dialects.affectiva.links import Links
 from services.mesh.temporary import TemporaryMesh
 from tests.contract.following import followed
 from tests.contract.shapes import differences
+from tests.contract.tenants import tenant
 from tests.jobs.measured import footage
 
 SAMPLES = Path(__file__).parents[2] / "samples"
@@ -469,16 +470,16 @@ async def test_other_methods_are_refused(
     assert (await user.put(index["jobs"])).headers["allow"] == "GET, POST"
 
 
-async def test_a_refused_job_leaves_no_media(
-    user: httpx.AsyncClient, client: httpx.AsyncClient, index: dict[str, Any], mesh: TemporaryMesh
-) -> None:
+async def test_a_refused_job_leaves_no_media(mesh: TemporaryMesh) -> None:
     files: dict[str, Any] = {
         "entry_job[input]": ("a.jpg", PHOTOGRAPH),
         "entry_job[name]": (None, "nonsense"),
     }
-    before = len(list((mesh.data_dir / "media").rglob("*")))
-    check_refusal(await user.post(index["jobs"], files=files), 422)
-    assert len(list((mesh.data_dir / "media").rglob("*"))) <= before
+    organization = await tenant(mesh)
+    async with await organization.client() as client:
+        check_refusal(await client.post("/jobs", files=files), 422)
+    kept = (mesh.data_dir / "media" / str(organization.org_id)).rglob("*")
+    assert not [path for path in kept if path.is_file()]
 
 
 @pytest.mark.slow
