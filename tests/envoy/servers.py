@@ -139,7 +139,7 @@ class Replica:
         """Ends it, and waits for that."""
         if self.process is not None:
             self.process.send_signal(number)
-            self.process.wait(60)
+            self.process.wait(300)
             self.process = None
 
     def signal(self, number: signal.Signals) -> None:

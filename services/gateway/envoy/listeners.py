@@ -50,7 +50,7 @@ def edge(settings: Settings, traces: str) -> Config:
     chain: Config = {"filters": [_connections("edge", _edge_manager(settings, traces))]}
     if settings.envoy_tls_certificate is not None:
         chain["transport_socket"] = _tls(settings)
-    return _listener("edge", settings, settings.envoy_edge_port, chain)
+    return _listener("edge", settings, settings.envoy_edge_port, chain, CONNECTION_BUFFER_BYTES)
 
 
 def internal(settings: Settings, traces: str) -> Config:
@@ -61,16 +61,17 @@ def internal(settings: Settings, traces: str) -> Config:
         "http_filters": [_transcoder(), _router()],
     }
     chain: Config = {"filters": [_connections("internal", manager)]}
-    return _listener("internal", settings, settings.envoy_internal_port, chain)
+    whole_bodies = settings.max_body_mb * 1024 * 1024  # the transcoder needs all of one
+    return _listener("internal", settings, settings.envoy_internal_port, chain, whole_bodies)
 
 
-def _listener(name: str, settings: Settings, port: int, chain: Config) -> Config:
+def _listener(name: str, settings: Settings, port: int, chain: Config, buffer_bytes: int) -> Config:
     host = settings.envoy_host or settings.host
     host = f"[{host}]" if ":" in host else host
     return {
         "name": name,
         "address": socket_address(f"{host}:{port}"),
-        "per_connection_buffer_limit_bytes": CONNECTION_BUFFER_BYTES,
+        "per_connection_buffer_limit_bytes": buffer_bytes,
         "filter_chains": [chain],
     }
 

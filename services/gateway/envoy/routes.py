@@ -17,6 +17,8 @@ NEVER_RAN = ("connect-failure", "refused-stream", "reset-before-request")
 """Failures after which a request has certainly not been seen by the replica."""
 MAY_HAVE_RUN = (*NEVER_RAN, "reset", "unavailable")
 RETRIES = 2
+HOST_DRAWS = 32
+"""Until a replica is drawn that was not tried: a dead one has no requests, so it is drawn most."""
 REPEATABLE_BYTES = 8 * 1024 * 1024
 """A larger request is not kept to be sent again."""
 
@@ -196,7 +198,7 @@ def _retries(failures: tuple[str, ...]) -> Config:
                 "typed_config": typed(other_host),
             }
         ],
-        "host_selection_retry_max_attempts": "3",
+        "host_selection_retry_max_attempts": HOST_DRAWS,
     }
 
 
