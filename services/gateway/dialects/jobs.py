@@ -28,7 +28,8 @@ class Jobs:
     async def create(self, exchange: Exchange, job: pb.Job, callback_url: str = "") -> pb.Job:
         """Queues a job; one of the same Idempotency-Key is given again.
 
-        Raises what the job service raises. An input that no job will read is deleted.
+        Raises what the job service raises. An input that no job will read is deleted; where the
+        service did not answer, a job may.
         """
         job.dialect = self._dialect
         request = pb.CreateJobRequest(
@@ -36,8 +37,9 @@ class Jobs:
         )
         try:
             made: pb.Job = await call("jobs", self.stub.CreateJob, request, _TIMEOUT_S)
-        except errors.AffectMeshError:
-            await self.discard(job.input.media_id)
+        except errors.AffectMeshError as error:
+            if not error.retriable:
+                await self.discard(job.input.media_id)
             raise
         if made.input.media_id != job.input.media_id:
             await self.discard(job.input.media_id)
