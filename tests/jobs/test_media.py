@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import os
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -11,11 +12,12 @@ import pytest
 from affectmesh.v1 import jobs_pb2 as pb
 from services.common import errors
 from services.common.caller import Caller, current
-from services.jobs.media import DAY_MS
+from services.jobs.media import DAY_MS, LONGEST_UPLOAD_S
 from tests.jobs import files
 from tests.jobs.media_service import ALICE, BOB, FREE, MediaService, media_service, rows
 
 MIB = 1024 * 1024
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -239,6 +241,26 @@ async def test_an_upload_that_breaks_off_leaves_nothing(service: MediaService) -
         await receiving
     assert await rows(service) == []
     assert service.files() == []
+
+
+async def test_an_upload_whose_service_is_killed_is_swept(tmp_path: Path) -> None:
+    killed = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "tests.jobs.upload_process", str(tmp_path)),
+        cwd=ROOT,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert killed.stdout is not None
+    async with asyncio.timeout(60):
+        while await killed.stdout.readline() not in (b"begun\n", b""):
+            pass
+    killed.kill()
+    await killed.wait()
+    async with media_service(tmp_path) as service:
+        assert (len(await rows(service)), len(service.files())) == (1, 1)
+        assert await service.media.sweep() == 0
+        service.clock.ahead_ms = 2 * LONGEST_UPLOAD_S * 1000
+        assert await service.media.sweep() == 1
+        assert (await rows(service), service.files()) == ([], [])
 
 
 async def test_many_tiny_chunks_are_one_file(service: MediaService) -> None:
