@@ -62,6 +62,7 @@ bench: setup
 	@$(BIN)/python -m bench
 	@$(BIN)/python -m bench.voice
 	@$(BIN)/python -m bench.upload
+	@$(BIN)/python -m bench.jobs
 
 EVALUATIONS := $(patsubst models/training/%/evaluate.py,%,$(wildcard models/training/*/evaluate.py))
 

@@ -14,6 +14,7 @@ from redis.asyncio import Redis
 
 from affectmesh.v1 import jobs_pb2 as pb
 from affectmesh.v1 import voice_pb2, voice_pb2_grpc
+from services.common import errors
 from services.common.channels import Channels
 from services.common.settings import SERVICES
 from services.mesh.temporary import TemporaryMesh
@@ -46,6 +47,15 @@ class Faulty(Running):
             return self.mesh.pid(name) != killed and self.mesh.state(name) == "serving"
 
         await until(back, f"{name} does not come back")
+
+        async def answers() -> bool:
+            try:
+                await self.count(pb.JOB_STATE_QUEUED)
+            except errors.Unavailable:
+                return False
+            return True
+
+        await until(answers, "the job service does not answer")
 
     async def count(self, state: int) -> int:
         """How many jobs are in a state."""
