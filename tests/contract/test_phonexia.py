@@ -343,7 +343,7 @@ def every_error() -> list[errors.AffectMeshError]:
     while waiting:
         cls = waiting.pop()
         waiting += cls.__subclasses__()
-        if hasattr(cls, "code"):
+        if hasattr(cls, "code") and cls.__module__ == errors.__name__:
             found.append(cls("What happened.", reason="Why.", suggestion="What to do."))
     return found
 
