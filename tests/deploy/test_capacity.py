@@ -56,7 +56,7 @@ def test_half_a_load_waits_as_queueing_theory_says(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("bench.capacity.SPREAD", 0.0)
     costs = Costs("", {"text": {"text": 0.01}}, {})
     load = Load(50 * 86_400, {"text": 1.0}, peak=1)
-    outcome = simulate(costs, load, [Station("text", 0.5, 1, 0)], 2000)
+    outcome = simulate(costs, load, [Station("text", 0.5, 1, 0)], 1000)
     assert outcome.busy["text"] == pytest.approx(0.5, rel=0.03)
     assert statistics.mean(outcome.seconds["text"]) == pytest.approx(0.015, rel=0.05)
 
