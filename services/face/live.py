@@ -5,12 +5,12 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from enum import Enum
 
 import numpy as np
 
 from services.common.errors import InvalidImage
 from services.common.labels import dimensions
+from services.common.live import Event, Happening, Problem, Rate, Summary
 from services.face import image
 from services.face.analyze import Face, FaceAnalyzer, Options
 from services.face.smoothing import EmotionState
@@ -21,26 +21,6 @@ LOST_MS = 1000
 HIGH_AROUSAL = 0.6
 NEGATIVE_VALENCE = -0.4
 DROPS_REPORTED_EVERY_MS = 1000
-
-
-class Rate(Enum):
-    """Which analysed frames are answered with a result."""
-
-    PER_FRAME = "per_frame"
-    PER_SECOND = "per_second"
-    ON_CHANGE = "on_change"
-    THRESHOLD = "threshold"
-
-
-class Happening(Enum):
-    """What an event tells of."""
-
-    FACE_DETECTED = "face_detected"
-    FACE_LOST = "face_lost"
-    EMOTION_CHANGE = "emotion_change"
-    HIGH_AROUSAL = "high_arousal"
-    NEGATIVE_VALENCE = "negative_valence"
-    INPUT_DROPPED = "input_dropped"
 
 
 @dataclass(frozen=True)
@@ -62,43 +42,6 @@ class Result:
     latency_ms: int
     change_detected: bool
     faces: list[tuple[int, Face]]
-
-
-@dataclass(frozen=True)
-class Event:
-    """Something happened to the face ``tracking_id``, or to the input."""
-
-    happening: Happening
-    timestamp_ms: int
-    tracking_id: int | None = None
-    previous: str | None = None
-    current: str | None = None
-    duration_ms: int | None = None
-    sudden: bool | None = None
-    dropped: int | None = None
-
-
-@dataclass(frozen=True)
-class Problem:
-    """A frame that could not be read; the stream goes on."""
-
-    code: str
-    message: str
-    number: int
-
-
-@dataclass(frozen=True)
-class Summary:
-    """The whole session. ``distribution`` is the share of analysed faces by primary emotion."""
-
-    duration_ms: int
-    processed: int
-    dropped: int
-    distribution: dict[str, float]
-    valence: float | None
-    arousal: float | None
-    emotion_changes: int
-    high_arousal_moments: int
 
 
 Output = Result | Event | Problem | Summary

@@ -3,19 +3,11 @@
 from collections.abc import Iterable
 
 from affectmesh.v1 import face_pb2, types_pb2
+from services.common import live as common
 from services.common import results
 from services.face import live, timeline
 from services.face.action_units import UNSUPPORTED
 from services.face.analyze import Face, Options
-
-_EVENTS = {
-    live.Happening.FACE_DETECTED: types_pb2.STREAM_EVENT_TYPE_FACE_DETECTED,
-    live.Happening.FACE_LOST: types_pb2.STREAM_EVENT_TYPE_FACE_LOST,
-    live.Happening.EMOTION_CHANGE: types_pb2.STREAM_EVENT_TYPE_EMOTION_CHANGE,
-    live.Happening.HIGH_AROUSAL: types_pb2.STREAM_EVENT_TYPE_HIGH_AROUSAL,
-    live.Happening.NEGATIVE_VALENCE: types_pb2.STREAM_EVENT_TYPE_NEGATIVE_VALENCE,
-    live.Happening.INPUT_DROPPED: types_pb2.STREAM_EVENT_TYPE_INPUT_DROPPED,
-}
 
 
 def face(number: int, found: Face, options: Options) -> face_pb2.Face:
@@ -99,31 +91,12 @@ def live_response(
     match output:
         case live.Result():
             return face_pb2.StreamFaceResponse(result=_live_result(output, config, options))
-        case live.Event():
-            trigger = {None: None, True: "sudden", False: "gradual"}[output.sudden]
-            return face_pb2.StreamFaceResponse(
-                event=types_pb2.StreamEvent(
-                    type=_EVENTS[output.happening],
-                    timestamp_ms=output.timestamp_ms,
-                    previous_emotion=output.previous,
-                    current_emotion=output.current,
-                    transition_duration_ms=output.duration_ms,
-                    trigger=trigger,
-                    tracking_id=output.tracking_id,
-                    dropped_count=output.dropped,
-                )
-            )
-        case live.Problem():
-            return face_pb2.StreamFaceResponse(
-                error=types_pb2.StreamError(
-                    code=output.code,
-                    message=output.message,
-                    frame_number=output.number,
-                    recoverable=True,
-                )
-            )
-        case live.Summary():
-            return face_pb2.StreamFaceResponse(summary=_session_summary(output))
+        case common.Event():
+            return face_pb2.StreamFaceResponse(event=common.event(output))
+        case common.Problem():
+            return face_pb2.StreamFaceResponse(error=common.problem(output))
+        case common.Summary():
+            return face_pb2.StreamFaceResponse(summary=common.summary(output))
 
 
 def _live_result(
@@ -143,21 +116,3 @@ def _live_result(
         change_detected=result.change_detected,
         faces=faces,
     )
-
-
-def _session_summary(found: live.Summary) -> types_pb2.SessionSummary:
-    summary = types_pb2.SessionSummary(
-        duration_ms=found.duration_ms,
-        frames_processed=found.processed,
-        frames_dropped=found.dropped,
-        emotion_distribution={k: round(v, 4) for k, v in found.distribution.items()},
-        emotion_changes=found.emotion_changes,
-        high_arousal_moments=found.high_arousal_moments,
-    )
-    if found.valence is not None and found.arousal is not None:
-        summary.average_dimensions.CopyFrom(
-            types_pb2.Dimensions(
-                valence=round(found.valence, 4), arousal=round(found.arousal, 4), derived=True
-            )
-        )
-    return summary

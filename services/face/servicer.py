@@ -8,8 +8,10 @@ from typing import Any
 import grpc
 
 from affectmesh.v1 import face_pb2, face_pb2_grpc, types_pb2
+from services.common import live as common
 from services.common import results
 from services.common.errors import InvalidRequest
+from services.common.live import Rate
 from services.common.media import spool
 from services.common.results import Stopwatch
 from services.common.server import Service
@@ -112,7 +114,10 @@ class FaceServicer(face_pb2_grpc.FaceServiceServicer):
         config = first.config
         options = _image_options(config.options)
         session = live.LiveSession(
-            self._analyzer, options, _rate(config.output), config.output.threshold
+            self._analyzer,
+            options,
+            common.rate(config.output, Rate.PER_FRAME),
+            config.output.threshold,
         )
         feeding = asyncio.create_task(_feed(session, request_iterator))
         try:
@@ -219,25 +224,6 @@ def _span(asked: face_pb2.FaceVideoOptions) -> Span:
         start_ms=asked.start_time_ms,
         end_ms=asked.end_time_ms if asked.HasField("end_time_ms") else None,
     )
-
-
-_RATES = {
-    types_pb2.OUTPUT_RATE_UNSPECIFIED: live.Rate.PER_FRAME,
-    types_pb2.OUTPUT_RATE_PER_FRAME: live.Rate.PER_FRAME,
-    types_pb2.OUTPUT_RATE_PER_SECOND: live.Rate.PER_SECOND,
-    types_pb2.OUTPUT_RATE_ON_CHANGE: live.Rate.ON_CHANGE,
-    types_pb2.OUTPUT_RATE_THRESHOLD: live.Rate.THRESHOLD,
-}
-
-
-def _rate(asked: types_pb2.StreamOutput) -> live.Rate:
-    if asked.rate not in _RATES:
-        raise InvalidRequest(
-            f"output.rate {asked.rate} is unknown.",
-            field="config.output.rate",
-            suggestion="Give one of the rates of the contract.",
-        )
-    return _RATES[asked.rate]
 
 
 async def _chunks(requests: AsyncIterator[face_pb2.FollowFacesRequest]) -> AsyncIterator[bytes]:

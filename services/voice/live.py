@@ -13,6 +13,7 @@ import numpy as np
 import structlog
 
 from services.common.errors import AffectMeshError, Internal
+from services.common.live import Event, Happening, Problem, Rate
 from services.voice import languages
 from services.voice.activity import Span, SpeechDetector
 from services.voice.analyze import UTTERANCE_GAP_MS, Dimensions, VoiceAnalyzer, dimensions_of
@@ -22,9 +23,9 @@ from services.voice.emotion import SHORTEST
 from services.voice.endpointing import Ended, Endpointer, Started
 from services.voice.features import SAMPLE_RATE_HZ, Samples
 from services.voice.inbox import Gap, Inbox, Stretch
-from services.voice.live_options import LiveOptions, Rate
+from services.voice.live_options import LiveOptions
 from services.voice.outbox import Outbox
-from services.voice.outputs import Event, Final, Happening, Partial, Problem, Summary
+from services.voice.outputs import Final, Partial, Summary
 from services.voice.tape import Tape
 from services.voice.trust import (
     NARROWBAND_HZ,
@@ -94,16 +95,14 @@ class _Tally:
 
     def summary(self, duration_ms: int) -> Summary:
         total = self.spoken_ms.total()
-        mean = None
-        if total:
-            valence, arousal = (self.dimensions / total).tolist()
-            mean = Dimensions(valence, arousal)
+        valence, arousal = (self.dimensions / total).tolist() if total else (None, None)
         return Summary(
             duration_ms=duration_ms,
-            chunks=self.chunks,
+            processed=self.chunks,
             dropped=self.dropped,
             distribution={label: ms / total for label, ms in self.spoken_ms.items() if total},
-            dimensions=mean,
+            valence=valence,
+            arousal=arousal,
             emotion_changes=self.happened[Happening.EMOTION_CHANGE],
             high_arousal_moments=self.happened[Happening.HIGH_AROUSAL],
             warnings=tuple(self.warnings.values()),

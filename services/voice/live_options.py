@@ -3,20 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
 
 from services.common.errors import InvalidRequest
+from services.common.live import Rate
 from services.voice import languages
 from services.voice.decoding import ENCODINGS, HEADED, RATES_HZ
-
-
-class Rate(Enum):
-    """Which readings of the emotion are sent as partials."""
-
-    PER_FRAME = "per_frame"
-    PER_SECOND = "per_second"
-    ON_CHANGE = "on_change"
-    THRESHOLD = "threshold"
 
 
 @dataclass(frozen=True)

@@ -5,44 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from affectmesh.v1 import types_pb2, voice_pb2
-from services.common import results
-from services.common.errors import InvalidRequest
+from services.common import live, results
+from services.common.live import Event, Problem, Rate
 from services.voice.analyze import Dimensions
-from services.voice.live_options import LiveOptions, Rate
-from services.voice.outputs import Event, Final, Happening, Output, Partial, Problem, Summary
+from services.voice.live_options import LiveOptions
+from services.voice.outputs import Final, Output, Partial, Summary
 from services.voice.trust import Warning
-
-_RATES = {
-    types_pb2.OUTPUT_RATE_UNSPECIFIED: Rate.PER_SECOND,
-    types_pb2.OUTPUT_RATE_PER_FRAME: Rate.PER_FRAME,
-    types_pb2.OUTPUT_RATE_PER_SECOND: Rate.PER_SECOND,
-    types_pb2.OUTPUT_RATE_ON_CHANGE: Rate.ON_CHANGE,
-    types_pb2.OUTPUT_RATE_THRESHOLD: Rate.THRESHOLD,
-}
-_TYPES = {
-    Happening.SPEECH_STARTED: types_pb2.STREAM_EVENT_TYPE_SPEECH_STARTED,
-    Happening.SPEECH_ENDED: types_pb2.STREAM_EVENT_TYPE_SPEECH_ENDED,
-    Happening.EMOTION_CHANGE: types_pb2.STREAM_EVENT_TYPE_EMOTION_CHANGE,
-    Happening.HIGH_AROUSAL: types_pb2.STREAM_EVENT_TYPE_HIGH_AROUSAL,
-    Happening.NEGATIVE_VALENCE: types_pb2.STREAM_EVENT_TYPE_NEGATIVE_VALENCE,
-    Happening.INPUT_DROPPED: types_pb2.STREAM_EVENT_TYPE_INPUT_DROPPED,
-}
 
 
 def live_options(config: voice_pb2.StreamVoiceConfig) -> LiveOptions:
     """What a config asks for. Raises InvalidRequest."""
-    if config.output.rate not in _RATES:
-        raise InvalidRequest(
-            f"output.rate {config.output.rate} is unknown.",
-            field="config.output.rate",
-            suggestion="Give one of the rates of the contract.",
-        )
     return LiveOptions(
         encoding=config.encoding,
         rate_hz=config.sample_rate_hz,
         language=config.language,
         transcript=config.return_transcript,
-        rate=_RATES[config.output.rate],
+        rate=live.rate(config.output, Rate.PER_SECOND),
         threshold=config.output.threshold,
     )
 
@@ -70,15 +48,12 @@ def live_response(
                 final=voice_pb2.StreamVoiceFinal(segment=_segment(output, asked))
             )
         case Event():
-            return voice_pb2.StreamVoiceResponse(event=_event(output))
+            return voice_pb2.StreamVoiceResponse(event=live.event(output))
         case Problem():
-            return voice_pb2.StreamVoiceResponse(
-                error=types_pb2.StreamError(
-                    code=output.code, message=output.message, recoverable=output.recoverable
-                )
-            )
+            return voice_pb2.StreamVoiceResponse(error=live.problem(output))
         case Summary():
-            summary = _summary(output)
+            summary = live.summary(output)
+            summary.warnings.extend(warned(output.warnings))
             summary.provenance.extend(provenance)
             return voice_pb2.StreamVoiceResponse(summary=summary)
 
@@ -106,34 +81,6 @@ def _segment(found: Final, asked: types_pb2.StreamOutput) -> voice_pb2.StreamVoi
         text=found.text,
         emotion=results.emotions(found.emotions).primary,
         dimensions=_dimensions(found.dimensions) if asked.include_dimensions else None,
-        warnings=warned(found.warnings),
-    )
-
-
-def _event(found: Event) -> types_pb2.StreamEvent:
-    trigger = None
-    if found.sudden is not None:
-        trigger = "sudden" if found.sudden else "gradual"
-    return types_pb2.StreamEvent(
-        type=_TYPES[found.happening],
-        timestamp_ms=found.timestamp_ms,
-        previous_emotion=found.previous,
-        current_emotion=found.current,
-        transition_duration_ms=found.duration_ms,
-        trigger=trigger,
-        dropped_count=found.dropped,
-    )
-
-
-def _summary(found: Summary) -> types_pb2.SessionSummary:
-    return types_pb2.SessionSummary(
-        duration_ms=found.duration_ms,
-        frames_processed=found.chunks,
-        frames_dropped=found.dropped,
-        emotion_distribution={label: round(p, 4) for label, p in found.distribution.items()},
-        average_dimensions=_dimensions(found.dimensions) if found.dimensions else None,
-        emotion_changes=found.emotion_changes,
-        high_arousal_moments=found.high_arousal_moments,
         warnings=warned(found.warnings),
     )
 

@@ -123,7 +123,7 @@ def music(seconds: float) -> Floats:
                 wave = np.sin(2 * np.pi * root_hz * ratio * partial * times) / partial
                 samples[place : place + 16_000] += wave * np.exp(-3 * partial * times)
         samples[place : place + 800] += rng.standard_normal(800) * np.linspace(0.5, 0, 800)
-    return (0.2 * samples / np.abs(samples).max()).astype(np.float32)
+    return np.asarray(0.2 * samples / np.abs(samples).max(), np.float32)
 
 
 async def test_music_is_no_speech(analyzer: VoiceAnalyzer) -> None:
