@@ -14,7 +14,7 @@ from services.gateway.policy import Policy
 from services.mesh.temporary import TemporaryMesh
 from tests.envoy.servers import Envoy
 
-KINDS = ("text", "batch", "biosignal", "multimodal")
+KINDS = ("text", "batch", "biosignal", pytest.param("multimodal", marks=pytest.mark.slow))
 
 
 def as_proto3_json(value: Any) -> Any:
