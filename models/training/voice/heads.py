@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from models.training.voice.corpora import Floats, Integers, Set
 
@@ -123,16 +125,24 @@ def balanced_recall(predicted: Integers, labels: Integers) -> float:
     return float(np.mean(recalls))
 
 
-def cross_validated(corpus: Set) -> dict[str, Floats]:
+class Fitted(Protocol):
+    """A head that has learned."""
+
+    def logits(self, features: Floats) -> Floats: ...
+
+
+def cross_validated(
+    corpus: Set, learn: Callable[[Set, NDArray[np.bool_]], Fitted]
+) -> dict[str, Floats]:
     """Logits of every clip, by variant, from a head that never heard its speaker [clips, classes].
 
-    The speakers of one fold are left out together.
+    `learn` gives a head from the chosen clips. The speakers of one fold are left out together.
     """
     shape = (len(corpus.labels), len(corpus.classes))
     logits: dict[str, Floats] = {variant: np.zeros(shape) for variant in corpus.features}
     for fold in np.unique(corpus.folds):
         heard = corpus.folds != fold
-        head = fit(*corpus.training(heard))
+        head = learn(corpus, heard)
         for variant, features in corpus.features.items():
             logits[variant][~heard] = head.logits(features[~heard])
     return logits

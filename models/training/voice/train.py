@@ -16,8 +16,10 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from models.training.voice import kernels
 from models.training.voice.corpora import Set, load
 from models.training.voice.heads import (
     Head,
@@ -31,6 +33,7 @@ from models.training.voice.heads import (
 MODELS = Path(__file__).parents[2]
 REPOSITORIES = {"open": MODELS / "repository", "research": MODELS / "research"}
 LICENSES = {"open": "Apache-2.0", "research": "CC-BY-NC-SA-4.0"}
+VERSIONS = {"open": "1.0.0", "research": "1.1.0"}
 CONFIG = """\
 name: "{name}"
 platform: "onnxruntime_onnx"
@@ -38,7 +41,18 @@ max_batch_size: 64
 input [ {{ name: "features" data_type: TYPE_FP32 dims: [ {size} ] }} ]
 output [ {{ name: "logits" data_type: TYPE_FP32 dims: [ {classes} ] }} ]
 dynamic_batching {{ }}
-parameters {{ key: "version" value {{ string_value: "1.0.0" }} }}
+instance_group [ {{ count: 1 kind: KIND_AUTO }} ]
+model_warmup [
+  {{
+    name: "first"
+    batch_size: 1
+    inputs {{
+      key: "features"
+      value {{ data_type: TYPE_FP32 dims: [ {size} ] zero_data: true }}
+    }}
+  }}
+]
+parameters {{ key: "version" value {{ string_value: "{version}" }} }}
 parameters {{ key: "license" value {{ string_value: "{license}" }} }}
 parameters {{ key: "pack" value {{ string_value: "{pack}" }} }}
 parameters {{
@@ -69,18 +83,35 @@ def save(head: Head, path: Path) -> None:
     onnx.save(model, str(path))
 
 
+def linear(corpus: Set, chosen: NDArray[np.bool_]) -> Head:
+    """The open pack's head, from the chosen clips in every variant."""
+    return fit(*corpus.training(chosen))
+
+
+def kernel(corpus: Set, chosen: NDArray[np.bool_]) -> kernels.KernelHead:
+    """The research pack's head, likewise."""
+    features = {name: found[chosen] for name, found in corpus.features.items()}
+    return kernels.fit(features, corpus.labels[chosen])
+
+
 def train(pack: str, corpus: Set) -> None:
     """Fit on every clip and variant; calibrate on logits of speakers the head has not heard."""
     name = f"voice_emotion_{pack}"
-    logits = cross_validated(corpus)["plain"]
+    learn = linear if pack == "open" else kernel
+    logits = cross_validated(corpus, learn)["plain"]
     divisor = temperature(logits, corpus.labels)
     error = calibration_error(softmax(logits / divisor), corpus.labels)
     folder = REPOSITORIES[pack] / name
-    save(fit(*corpus.training(corpus.everyone)), folder / "1" / "model.onnx")
+    path = folder / "1" / "model.onnx"
+    if pack == "open":
+        save(linear(corpus, corpus.everyone), path)
+    else:
+        kernels.save(kernel(corpus, corpus.everyone), path)
     text = CONFIG.format(
         name=name,
         size=corpus.features["plain"].shape[1],
         classes=len(corpus.classes),
+        version=VERSIONS[pack],
         license=LICENSES[pack],
         pack=pack,
         labels=",".join(corpus.classes),
