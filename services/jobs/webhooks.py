@@ -38,6 +38,7 @@ MAX_WEBHOOKS = 20
 _SECRET_LENGTHS = (16, 256)
 _TEST_TIMEOUT_S = 5.0
 _SWEPT_AT_ONCE = 1000
+_LOCK = 7_204_110_325
 
 
 class Webhooks:
@@ -110,6 +111,7 @@ class Webhooks:
         }
         counting = select(func.count().label("count")).where(webhooks.c.org_id == org_id)
         async with self._database.write() as connection:
+            await self._database.lock(connection, _LOCK)
             if (await fetch_one(connection, counting))["count"] >= MAX_WEBHOOKS:
                 raise errors.Conflict(
                     f"There are {MAX_WEBHOOKS} webhooks already.", suggestion="Delete one."

@@ -26,8 +26,8 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
-async def service(tmp_path: Path) -> AsyncIterator[WebhookService]:
-    async with webhook_service(tmp_path) as service:
+async def service(tmp_path: Path, database_url: str) -> AsyncIterator[WebhookService]:
+    async with webhook_service(tmp_path, database_url=database_url) as service:
         yield service
 
 
