@@ -34,6 +34,7 @@ class TritonServer:
     """
 
     def __init__(self, folder: Path, repository: Repository, models: Collection[str] = ()) -> None:
+        folder.mkdir(exist_ok=True)
         self._folder = folder
         self._binary = _install(folder / "backends")
         prepare(repository, folder / "models")
