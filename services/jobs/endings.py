@@ -79,7 +79,27 @@ class Endings:
     ) -> RowMapping | None:
         """Ends a job and gives it; None where it cannot end so from where it stands, or is held
         by another than `job` says."""
+        (row,) = await self.end_all(connection, [(job, ending)])
+        return row
+
+    async def end_all(
+        self, connection: AsyncConnection, endings: Sequence[tuple[str | Hold, Ending]]
+    ) -> list[RowMapping | None]:
+        """The same for many jobs."""
         now = self._now_ms()
+        rows = [await self._end(connection, job, ending, now) for job, ending in endings]
+        used = [
+            _usage(row, ending.amount, now)
+            for row, (_, ending) in zip(rows, endings, strict=True)
+            if row is not None and ending.amount is not None
+        ]
+        if used:
+            await connection.execute(insert(usage), used)
+        return rows
+
+    async def _end(
+        self, connection: AsyncConnection, job: str | Hold, ending: Ending, now: int
+    ) -> RowMapping | None:
         before = [state for state, following in MOVES.items() if ending.state in following]
         query = update(jobs).where(jobs.c.state.in_(before))
         if isinstance(job, Hold):
@@ -104,8 +124,6 @@ class Endings:
         waited_s = max(0, now - row["created_ms"]) / 1000
         metrics.JOB_SECONDS.labels(kind, ending.state.name.lower()).observe(waited_s)
         results = await self._keep(connection, row, ending.files)
-        if ending.amount is not None:
-            await connection.execute(insert(usage).values(_usage(row, ending.amount, now)))
         await self._tell(connection, row, results, ending)
         return row
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 from sqlalchemy import RowMapping, bindparam, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -35,18 +36,37 @@ class WorkerLost(errors.Internal):
         )
 
 
-async def claim(
-    connection: AsyncConnection, job_id: str, worker_id: str, now_ms: int
-) -> RowMapping | None:
-    """Takes a queued job for a worker; None where it is not there to be taken."""
-    values = {"wanted": job_id, "worker": worker_id, "now": now_ms}
-    row: RowMapping | None = (await connection.execute(_claim, values)).mappings().one_or_none()
-    return row
+@dataclass(frozen=True)
+class Claim:
+    """A worker wants a job."""
+
+    job_id: str
+    worker_id: str
+
+
+class Claims:
+    """Takes queued jobs for workers."""
+
+    def __init__(self, now_ms: Callable[[], int]) -> None:
+        self._now_ms = now_ms
+
+    async def take(
+        self, connection: AsyncConnection, claims: Sequence[Claim]
+    ) -> list[RowMapping | None]:
+        """The jobs that one worker wants; None in place of one that is not there to be taken."""
+        values = {
+            "wanted": [claim.job_id for claim in claims],
+            "worker": claims[0].worker_id,
+            "now": self._now_ms(),
+        }
+        found = (await connection.execute(_claim, values)).mappings()
+        taken = {row["job_id"]: row for row in found}
+        return [taken.pop(claim.job_id, None) for claim in claims]
 
 
 _claim = (
     update(jobs)
-    .where(jobs.c.job_id == bindparam("wanted"), jobs.c.state == State.QUEUED)
+    .where(jobs.c.job_id.in_(bindparam("wanted", expanding=True)), jobs.c.state == State.QUEUED)
     .values(
         state=State.WORKING,
         progress=0.0,

@@ -20,6 +20,7 @@ from services.jobs.batches import Batches
 from services.jobs.endings import Ending, Endings, Hold, held
 from services.jobs.execution import Execution, Work
 from services.jobs.fetching import Fetching
+from services.jobs.leases import Claim, Claims
 from services.jobs.media import MediaStore
 from services.jobs.notices import Notices
 from services.jobs.representations import RENDERERS, SUMMARIES, File
@@ -72,14 +73,13 @@ class Worker:
         self._quotes = quotes
         self._notices = notices
         self._now_ms = now_ms
+        self._claims = Claims(now_ms)
         self._held: dict[Hold, _Held] = {}
 
     async def work(self, job_id: str) -> None:
         """Takes a job and sees it to its end; does nothing where it is not to be taken."""
         async with self._free:
-            row = await self._batches.write(
-                lambda connection: leases.claim(connection, job_id, self._id, self._now_ms())
-            )
+            row = await self._batches.join(self._claims.take, Claim(job_id, self._id))
             if row is None:
                 return
             self._notices.changed(job_id)
@@ -181,9 +181,7 @@ class Worker:
             await self._end(hold, Ending(State.ERROR, error))
 
     async def _end(self, hold: Hold, ending: Ending) -> RowMapping | None:
-        row = await self._batches.write(
-            lambda connection: self._endings.end(connection, hold, ending)
-        )
+        row = await self._batches.join(self._endings.end_all, (hold, ending))
         self._notices.changed(hold.job_id)
         return row
 
