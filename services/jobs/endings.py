@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from google.protobuf.message import Message
-from sqlalchemy import RowMapping, delete, insert, update
+from sqlalchemy import RowMapping, bindparam, case, delete, insert, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from affectmesh.v1 import jobs_pb2 as pb
 from services.common import errors, metrics
-from services.common.database import fetch_all, fetch_first
+from services.common.database import fetch_all
 from services.jobs import messages
 from services.jobs.representations import File, events
 from services.jobs.states import MOVES, State
@@ -100,24 +100,23 @@ class Endings:
     async def _end(
         self, connection: AsyncConnection, job: str | Hold, ending: Ending, now: int
     ) -> RowMapping | None:
-        before = [state for state, following in MOVES.items() if ending.state in following]
-        query = update(jobs).where(jobs.c.state.in_(before))
+        values = {
+            "before": [state for state, following in MOVES.items() if ending.state in following],
+            "after": ending.state,
+            "least": 1.0 if ending.state == State.DONE else 0.0,
+            "why": messages.error_text(ending.error) if ending.error else None,
+            "price": ending.charged_usd,
+            "said": json.dumps(ending.summary) if ending.summary else None,
+            "now": now,
+        }
         if isinstance(job, Hold):
-            query = query.where(*held(job))
+            query = _end_held
+            values |= {"job": job.job_id, "worker": job.worker_id, "attempt": job.attempt}
         else:
-            query = query.where(jobs.c.job_id == job)
-        query = query.values(
-            state=ending.state,
-            progress=1.0 if ending.state == State.DONE else jobs.c.progress,
-            error=messages.error_text(ending.error) if ending.error else None,
-            charged_usd=ending.charged_usd,
-            summary=json.dumps(ending.summary) if ending.summary else None,
-            worker_id=None,
-            handed_ms=None,
-            updated_ms=now,
-            ended_ms=now,
-        )
-        row = await fetch_first(connection, query.returning(jobs))
+            query = _end_any
+            values["job"] = job
+        done = await connection.execute(query, values)
+        row: RowMapping | None = done.mappings().one_or_none()
         if row is None:
             return None
         kind = pb.JobKind.Name(row["kind"]).removeprefix("JOB_KIND_").lower()
@@ -177,6 +176,33 @@ def held(hold: Hold) -> tuple[Any, ...]:
         jobs.c.worker_id == hold.worker_id,
         jobs.c.attempts == hold.attempt,
     )
+
+
+_end_any = (
+    update(jobs)
+    .where(
+        jobs.c.job_id == bindparam("job"),
+        jobs.c.state.in_(bindparam("before", expanding=True)),
+    )
+    .values(
+        state=bindparam("after"),
+        progress=case(
+            (jobs.c.progress < bindparam("least"), bindparam("least")), else_=jobs.c.progress
+        ),
+        error=bindparam("why"),
+        charged_usd=bindparam("price"),
+        summary=bindparam("said"),
+        worker_id=None,
+        handed_ms=None,
+        updated_ms=bindparam("now"),
+        ended_ms=bindparam("now"),
+    )
+    .returning(jobs)
+)
+
+_end_held = _end_any.where(
+    jobs.c.worker_id == bindparam("worker"), jobs.c.attempts == bindparam("attempt")
+)
 
 
 def _usage(row: RowMapping, amount: Amount, now_ms: int) -> dict[str, Any]:
