@@ -188,7 +188,12 @@ def test_alerts_fire_for_what_they_are_for_and_not_otherwise(step: str, tmp_path
     if step == "1m":
         tests += [quiet(alert.name) for alert in ALERTS]
     file = tmp_path / "tests.yaml"
-    given = {"rule_files": [bare(tmp_path)], "evaluation_interval": step, "tests": tests}
+    given = {
+        "rule_files": [bare(tmp_path)],
+        "evaluation_interval": step,
+        "group_eval_order": ["affectmesh-figures", "affectmesh-alerts"],
+        "tests": tests,
+    }
     file.write_text(yaml.safe_dump(given))
     run("test", "rules", str(file))
 
