@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from typing import Any
 
 import structlog
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from taskiq import AckableMessage
 from taskiq.acks import AcknowledgeType
 from taskiq.kicker import AsyncKicker
 from taskiq.receiver import Receiver
@@ -28,7 +30,6 @@ _BLOCK_MS = 1000
 _IDLE_MS = 30_000
 """After this long what one worker took and did not acknowledge is offered to another."""
 
-_CLAIM_LOCK_S = 5.0
 _LONGEST = 10_000
 """Entries that the stream keeps; far more than are ever handed over at once."""
 
@@ -44,20 +45,42 @@ def required_url(settings: Settings) -> str:
     return settings.redis_url
 
 
+class _Broker(RedisStreamBroker):
+    """taskiq's broker. It looks for what others left when nothing new comes, not after every entry,
+    and reads and acknowledges with one client: half of the CPU of a short job."""
+
+    async def listen(self) -> AsyncGenerator[AckableMessage, None]:
+        redis = Redis(connection_pool=self.connection_pool)
+        while True:
+            fetched: Any = await redis.xreadgroup(
+                GROUP, self.consumer_name, {STREAM: ">"}, count=1, block=_BLOCK_MS
+            )
+            entries = [entry for _, found in fetched for entry in found]
+            if not entries:
+                claimed: Any = await redis.xautoclaim(
+                    STREAM, GROUP, self.consumer_name, min_idle_time=_IDLE_MS, count=1
+                )
+                entries = claimed[1]
+            for entry, fields in entries:
+                yield AckableMessage(data=fields[b"data"], ack=_acknowledge(redis, entry))
+
+
+def _acknowledge(redis: Redis, entry: bytes) -> Callable[[], Awaitable[None]]:
+    async def acknowledge() -> None:
+        await redis.xack(STREAM, GROUP, entry)
+
+    return acknowledge
+
+
 def open_broker(redis_url: str, consumer: str) -> RedisStreamBroker:
     """A connection to the stream, under a name of its own among the workers."""
-    return RedisStreamBroker(
+    return _Broker(
         redis_url,
         queue_name=STREAM,
         consumer_group_name=GROUP,
         consumer_name=consumer,
         consumer_id="0",
-        xread_block=_BLOCK_MS,
-        xread_count=1,
         maxlen=_LONGEST,
-        idle_timeout=_IDLE_MS,
-        unacknowledged_lock_timeout=_CLAIM_LOCK_S,
-        unacknowledged_batch_size=1,
         socket_timeout=_TIMEOUT_S,
         socket_connect_timeout=_TIMEOUT_S,
         retry=Retry(NoBackoff(), 0),
