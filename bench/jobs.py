@@ -1,7 +1,8 @@
 """What a job costs beyond its analysis: `python -m bench.jobs`.
 
-A mesh of billing, jobs, workers and Redis; its jobs do nothing. Prints the time from the acceptance
-of a job to its visible end, how fast a queue drains, and the time of a page of a long list.
+A mesh of billing, jobs, one worker with 16 places and Redis; its jobs do nothing. Prints the time
+from the acceptance of a job to its visible end, how fast a queue drains, and the time of a page of a
+long list.
 """
 
 import asyncio
@@ -26,7 +27,7 @@ from services.jobs.tables import MIGRATIONS, jobs
 from services.mesh.temporary import TemporaryMesh
 
 HERE = ("billing", "jobs")
-WORKERS = 2
+PLACES = 16
 SINGLE, QUEUED, LISTED, PAGE = 20, 1000, 100_000, 100
 OVERHEAD_MS, DRAINED_PER_S, PAGE_MS = 150.0, 200.0, 30.0
 """Targets."""
@@ -41,7 +42,7 @@ def main() -> None:
     elsewhere = {name: "127.0.0.1:1" for name in SERVICES if name not in HERE}
     settings = {
         "AFFECTMESH_ADDRESSES": json.dumps(elsewhere),
-        "AFFECTMESH_JOB_WORKERS": str(WORKERS),
+        "AFFECTMESH_JOB_CONCURRENCY": str(PLACES),
     }
     with TemporaryMesh(settings) as mesh:
         asyncio.run(_measure(mesh))
