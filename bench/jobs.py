@@ -1,8 +1,8 @@
 """What a job costs beyond its analysis: `python -m bench.jobs`.
 
 A mesh of billing, jobs, one worker with 16 places and Redis; its jobs do nothing. Prints the time
-from the acceptance of a job to its visible end, how fast a queue drains, and the time of a page of a
-long list.
+from the acceptance of a job to its visible end, how fast a queue drains, and the time of a page of
+a long list.
 """
 
 import asyncio
