@@ -21,6 +21,7 @@ AffectMeshError
 ├── Unavailable             a part of the mesh is not answering
 ├── DeadlineExceeded
 └── Internal
+    └── WorkerLost          every worker that took a job died with it
 
 Each carries a reason for programs, a message for people, and details: at least what to do, as
 `suggestion`. On the wire an error is a gRPC status with `google.rpc.ErrorInfo`; `from_rpc` turns
@@ -177,6 +178,10 @@ class Internal(AffectMeshError):
     def __init__(self, message: str = "Something went wrong on our side.", **details: str) -> None:
         suggestion = "Try again; if it stays, give the operator the request id."
         super().__init__(message, **{"suggestion": suggestion, **details})
+
+
+class WorkerLost(Internal):
+    code = "WORKER_LOST"
 
 
 def _tree(cls: type[AffectMeshError]) -> list[type[AffectMeshError]]:

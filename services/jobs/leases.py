@@ -24,18 +24,6 @@ LEASE_S = 4.0
 """A worker that has not said so for this long is dead."""
 
 
-class WorkerLost(errors.Internal):
-    """Every worker that took the job died with it."""
-
-    code = "WORKER_LOST"
-
-    def __init__(self) -> None:
-        super().__init__(
-            f"{MAX_ATTEMPTS} workers died while they worked on this job.",
-            suggestion="Check the input; tell the operator the job's id.",
-        )
-
-
 @dataclass(frozen=True)
 class Claim:
     """A worker wants a job."""
@@ -191,9 +179,16 @@ class Recovery:
     async def _recover(self, connection: AsyncConnection, row: RowMapping) -> None:
         hold = Hold(row["job_id"], row["worker_id"], row["attempts"])
         if row["attempts"] >= MAX_ATTEMPTS:
-            await self._endings.end(connection, hold, Ending(State.ERROR, WorkerLost()))
+            await self._endings.end(connection, hold, Ending(State.ERROR, _worker_lost()))
         else:
             await give_back(connection, hold, self._now_ms())
+
+
+def _worker_lost() -> errors.WorkerLost:
+    return errors.WorkerLost(
+        f"{MAX_ATTEMPTS} workers died while they worked on this job.",
+        suggestion="Check the input; tell the operator the job's id.",
+    )
 
 
 _lost = select(jobs).where(

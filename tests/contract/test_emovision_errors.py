@@ -34,7 +34,7 @@ async def org(mesh: TemporaryMesh) -> Tenant:
     return await tenant(mesh)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 async def client(org: Tenant) -> AsyncIterator[httpx.AsyncClient]:
     async with await org.client() as client:
         yield client

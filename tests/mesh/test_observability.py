@@ -62,12 +62,3 @@ async def test_a_request_can_be_followed_through_the_logs_and_no_key_is_in_them(
     assert (line["route"], line["status"]) == ("/v1/analyze/text", 400)
     for service in SERVICES:
         assert mesh.key not in mesh.log(service)
-
-
-async def test_a_method_that_is_not_built_says_so(mesh: TemporaryMesh) -> None:
-    async with grpc.aio.insecure_channel(mesh.settings.address("jobs")) as channel:
-        method: Any = channel.unary_unary("/affectmesh.v1.JobService/GetJob")
-        with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await method(b"")
-    assert caught.value.code() == grpc.StatusCode.UNIMPLEMENTED
-    assert "not built" in str(caught.value.details())
