@@ -29,8 +29,10 @@ _CLIENT_OPTIONS = (
     ("grpc.min_reconnect_backoff_ms", 200),
     ("grpc.max_reconnect_backoff_ms", 2000),
     ("grpc.lb_policy_name", "round_robin"),
+    ("grpc.use_local_subchannel_pool", 1),
 )
-"""A name that stands for several addresses is every replica: calls are spread over them."""
+"""A name that stands for several addresses is every replica: calls are spread over them. A new channel
+does not take over the failures of an older one."""
 
 
 CALLEE_KEY = "x-affectmesh-callee"

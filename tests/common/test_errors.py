@@ -26,7 +26,9 @@ def every_error(cls: type[errors.AffectMeshError]) -> list[type[errors.AffectMes
     return below if cls is errors.AffectMeshError else [cls, *below]
 
 
-TREE = every_error(errors.AffectMeshError)
+TREE = [
+    error for error in every_error(errors.AffectMeshError) if error.__module__ == errors.__name__
+]
 
 
 class Servicer(text_pb2_grpc.TextServiceServicer):
