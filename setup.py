@@ -56,4 +56,6 @@ def _googleapis() -> Path:
 
 
 if __name__ == "__main__":
+    # Packages are looked for before they are built.
+    (ROOT / "affectmesh" / "v1").mkdir(parents=True, exist_ok=True)
     setup(cmdclass={"build_py": BuildProtos})

@@ -22,4 +22,5 @@ class BuildProtos(contract.BuildProtos):  # type: ignore[misc,name-defined]
     folder = HERE
 
 
+(HERE / "affectmesh" / "v1").mkdir(parents=True, exist_ok=True)
 setup(cmdclass={"build_py": BuildProtos})

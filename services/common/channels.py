@@ -31,8 +31,8 @@ _CLIENT_OPTIONS = (
     ("grpc.lb_policy_name", "round_robin"),
     ("grpc.use_local_subchannel_pool", 1),
 )
-"""A name that stands for several addresses is every replica: calls are spread over them. A new channel
-does not take over the failures of an older one."""
+"""A name that stands for several addresses is every replica: calls are spread over them. A new
+channel does not take over the failures of an older one."""
 
 
 CALLEE_KEY = "x-affectmesh-callee"
