@@ -1,5 +1,7 @@
 """The command line."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 from click.testing import CliRunner
@@ -19,6 +21,12 @@ def test_reference_page_lists_settings_and_services_as_they_are() -> None:
 
 def test_settings_command_prints_the_reference() -> None:
     assert CliRunner().invoke(main, ["settings"]).output.strip() == reference.table()
+
+
+def test_the_command_is_found_from_any_folder(tmp_path: Path) -> None:
+    command = Path(sys.executable).parent / "affectmesh"
+    done = subprocess.run([str(command), "settings"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.stdout.strip() == reference.table(), done.stderr
 
 
 def test_development_key_is_made_once_and_readable_by_its_owner_only(tmp_path: Path) -> None:
