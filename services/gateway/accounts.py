@@ -17,13 +17,12 @@ from services.common import errors
 from services.common.channels import Channels, call
 from services.common.settings import Settings
 from services.gateway import reading, views
+from services.gateway.access import Access
 from services.gateway.authentication import SESSION_COOKIE, check_origin, session_token
 from services.gateway.dialects.emovision import EmoVision
 from services.gateway.dialects.wia import BASE_PATHS, Wia
 from services.gateway.endpoint import Answer, Dialect, Endpoint, Exchange, Handler
 from services.gateway.policy import Admission, Policy
-
-READ_SCOPE = "emotion:read"
 
 _TIMEOUT_S = 10.0
 _NO_STORE = {"cache-control": "no-store"}
@@ -57,6 +56,7 @@ class _Accounts:
 
     def __init__(self, channels: Channels, policy: Policy) -> None:
         self._policy = policy
+        self._access = Access(policy)
         self._billing = channels.stub("billing", billing_pb2_grpc.BillingServiceStub)
 
     def routes(self) -> Iterator[Route]:
@@ -319,7 +319,7 @@ class _Accounts:
         )
 
     async def _emovision_usage(self, exchange: Exchange) -> Answer:
-        admission = await self._admit_reader(exchange)
+        admission = await self._access.read(exchange)
         usage = await self._month(admission.principal, "")
         return Answer(
             {
@@ -332,7 +332,7 @@ class _Accounts:
         )
 
     async def _usage(self, exchange: Exchange) -> Answer:
-        admission = await self._admit_reader(exchange)
+        admission = await self._access.read(exchange)
         usage = await self._month(admission.principal, reading.parameter(exchange, "month"))
         limits = admission.principal.limits
         return Answer(
@@ -351,7 +351,7 @@ class _Accounts:
         )
 
     async def _quote(self, exchange: Exchange) -> Answer:
-        admission = await self._admit_reader(exchange)
+        admission = await self._access.read(exchange)
         body = await reading.json_object(exchange, {"item": str}, {"quantity": (int, float, str)})
         quote = await self._call(
             self._billing.Quote,
@@ -395,7 +395,7 @@ class _Accounts:
         )
 
     async def _invoice(self, exchange: Exchange) -> Answer:
-        admission = await self._admit_reader(exchange)
+        admission = await self._access.read(exchange)
         month, _, ending = exchange.scope["path_params"]["month"].partition(".")
         form = reading.parameter(exchange, "format") or ending or "json"
         if form not in ("json", "csv"):
@@ -415,7 +415,7 @@ class _Accounts:
         return Answer(views.invoice(invoice))
 
     async def _receipt(self, exchange: Exchange) -> Answer:
-        admission = await self._admit_reader(exchange)
+        admission = await self._access.read(exchange)
         receipt = await self._call(
             self._billing.GetDeletionReceipt,
             pb.GetDeletionReceiptRequest(
@@ -463,18 +463,12 @@ class _Accounts:
 
     async def _admit(self, exchange: Exchange, least: pb.Role.ValueType) -> Admission:
         """Who is signed in, with at least this role. Raises Forbidden for others."""
-        admission = await self._policy.admit(exchange.connection, "")
-        exchange.headers.update(admission.headers)
+        admission = await self._access.admit(exchange, "")
         if admission.principal.role < least:
             raise errors.Forbidden(
                 f"This needs a signed-in user with the role {views.ROLES[least]} or above.",
                 suggestion="Sign in at POST /api/session as such a user.",
             )
-        return admission
-
-    async def _admit_reader(self, exchange: Exchange) -> Admission:
-        admission = await self._policy.admit(exchange.connection, READ_SCOPE)
-        exchange.headers.update(admission.headers)
         return admission
 
     async def _month(self, principal: pb.Principal, month: str) -> pb.Usage:

@@ -12,11 +12,8 @@ from google.protobuf.descriptor import FileDescriptor, MethodDescriptor
 
 from affectmesh.v1 import billing_pb2, jobs_pb2
 from services.billing.prices import PRICES
-from services.gateway.dialects.wia import ANALYZE_SCOPE
 from services.gateway.dialects.wia import SERVICES as MODALITIES
-
-READ_SCOPE = "emotion:read"
-STREAM_SCOPE = "emotion:stream"
+from services.gateway.scopes import ANALYZE_SCOPE, READ_SCOPE, STREAM_SCOPE
 
 SERVICES: Mapping[str, FileDescriptor] = {
     **MODALITIES,

@@ -29,13 +29,14 @@ from services.gateway.authentication import (
     credential_of,
 )
 from services.gateway.limits import Limits
+from services.gateway.scopes import ANALYZE_SCOPE, STREAM_SCOPE
 
 log = structlog.get_logger()
 
 CONSENT_HEADER = b"x-consent-reference"
 _LONGEST_CONSENT = 128
 
-INFERRING_SCOPES = frozenset({"emotion:analyze", "emotion:stream"})
+INFERRING_SCOPES = frozenset({ANALYZE_SCOPE, STREAM_SCOPE})
 """Scopes under which emotions are inferred, to which the rules on use contexts apply."""
 
 _AUDIT_EVERY_S = 60.0

@@ -17,6 +17,7 @@ from affectmesh.v1 import biosignal_pb2, face_pb2, fusion_pb2, text_pb2, voice_p
 from services.common import errors
 from services.common.channels import Channels, call
 from services.common.settings import Settings
+from services.gateway.access import Access
 from services.gateway.endpoint import Answer, Dialect, Endpoint, Exchange
 from services.gateway.policy import Policy
 from services.gateway.transcoding import parser, renderer
@@ -33,7 +34,6 @@ SERVICES: Mapping[str, FileDescriptor] = {
 }
 """Which service serves which part of the contract."""
 
-ANALYZE_SCOPE = "emotion:analyze"
 
 LONG = ("/v1/analyze/face/video", "/v1/analyze/voice", "/v1/analyze/multimodal")
 """Analyses that may take so long that they end when the client goes away; of the others watching
@@ -103,10 +103,10 @@ class _Unary:
         self._limit_bytes = settings.max_body_mb * 1024 * 1024
         self._timeout_s = settings.request_timeout_s
         self._policy = policy
+        self._access = Access(policy)
 
     async def __call__(self, exchange: Exchange) -> Answer:
-        admission = await self._policy.admit(exchange.connection, ANALYZE_SCOPE)
-        exchange.headers.update(admission.headers)
+        admission = await self._access.analyse(exchange)
         request = self._parse(await exchange.json(self._limit_bytes))
         asking = call(self._service, self._call, request, self._timeout_s)
         response = await (exchange.unless_gone(asking) if self._long else asking)

@@ -16,11 +16,10 @@ from services.common import errors
 from services.common.channels import Channels, call, metadata
 from services.common.settings import Settings
 from services.gateway import reading, transcoding
-from services.gateway.dialects.wia import ANALYZE_SCOPE, BASE_PATHS, Wia
+from services.gateway.access import Access
+from services.gateway.dialects.wia import BASE_PATHS, Wia
 from services.gateway.endpoint import Answer, Endpoint, Exchange, Handler
 from services.gateway.policy import Policy
-
-READ_SCOPE = "emotion:read"
 
 KEEP_ALIVE_S = 15.0
 """How often a watcher is sent a comment while nothing changes."""
@@ -57,7 +56,7 @@ class _Jobs:
     """The handlers."""
 
     def __init__(self, channels: Channels, policy: Policy) -> None:
-        self._policy = policy
+        self._access = Access(policy)
         self._jobs = channels.stub("jobs", jobs_pb2_grpc.JobServiceStub)
 
     def handlers(self) -> Iterator[tuple[str, str, Handler]]:
@@ -72,7 +71,7 @@ class _Jobs:
         yield "/v1/jobs/{job_id}/annotations", "POST", self._annotate
 
     async def _create(self, exchange: Exchange) -> Answer:
-        await self._admit(exchange, ANALYZE_SCOPE)
+        await self._access.analyse(exchange)
         body = _object(await exchange.json(reading.LARGEST_BODY), (*_OF_JOB, *_OF_REQUEST))
         sources = body.get("input")
         if isinstance(sources, dict) and None not in (sources.get("media_id"), sources.get("url")):
@@ -87,7 +86,7 @@ class _Jobs:
         return Answer(_render_job(made), 201, {"location": f"/v1/jobs/{made.job_id}"})
 
     async def _list(self, exchange: Exchange) -> Answer:
-        await self._admit(exchange, READ_SCOPE)
+        await self._access.read(exchange)
         size, token = reading.page(exchange)
         asked: dict[str, Any] = {"page_size": size, "page_token": token}
         if dialect := reading.parameter(exchange, "dialect"):
@@ -100,23 +99,23 @@ class _Jobs:
         return Answer(_render_page(page))
 
     async def _get(self, exchange: Exchange) -> Answer:
-        await self._admit(exchange, READ_SCOPE)
+        await self._access.read(exchange)
         request = pb.GetJobRequest(job_id=_job_id(exchange))
         return Answer(_render_job(await call("jobs", self._jobs.GetJob, request, _TIMEOUT_S)))
 
     async def _cancel(self, exchange: Exchange) -> Answer:
-        await self._admit(exchange, ANALYZE_SCOPE)
+        await self._access.analyse(exchange)
         request = pb.CancelJobRequest(job_id=_job_id(exchange))
         return Answer(_render_job(await call("jobs", self._jobs.CancelJob, request, _TIMEOUT_S)))
 
     async def _delete(self, exchange: Exchange) -> Answer:
-        await self._admit(exchange, ANALYZE_SCOPE)
+        await self._access.analyse(exchange)
         request = pb.DeleteJobRequest(job_id=_job_id(exchange))
         receipt = await call("jobs", self._jobs.DeleteJob, request, _DELETE_TIMEOUT_S)
         return Answer(_render_receipt(receipt))
 
     async def _watch(self, exchange: Exchange) -> Answer:
-        await self._admit(exchange, READ_SCOPE)
+        await self._access.read(exchange)
         request = pb.WatchJobRequest(job_id=_job_id(exchange))
         watched = self._jobs.WatchJob(request, metadata=metadata())
         try:
@@ -130,7 +129,7 @@ class _Jobs:
         )
 
     async def _annotate(self, exchange: Exchange) -> Answer:
-        await self._admit(exchange, ANALYZE_SCOPE)
+        await self._access.analyse(exchange)
         body = _object(await exchange.json(reading.LARGEST_BODY), _OF_NOTE)
         note = _parse_note(body)
         note.job_id = _job_id(exchange)
@@ -139,16 +138,12 @@ class _Jobs:
         return Answer(_render_note(made), 201)
 
     async def _notes(self, exchange: Exchange) -> Answer:
-        await self._admit(exchange, READ_SCOPE)
+        await self._access.read(exchange)
         request = pb.ListAnnotationsRequest(
             job_id=_job_id(exchange), entry=reading.parameter(exchange, "entry") or "result"
         )
         found = await call("jobs", self._jobs.ListAnnotations, request, _TIMEOUT_S)
         return Answer(_render_notes(found))
-
-    async def _admit(self, exchange: Exchange, scope: str) -> None:
-        admission = await self._policy.admit(exchange.connection, scope)
-        exchange.headers.update(admission.headers)
 
 
 async def _events(

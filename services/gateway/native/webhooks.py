@@ -13,7 +13,7 @@ from affectmesh.v1 import jobs_pb2_grpc
 from services.common.channels import Channels, call
 from services.common.settings import Settings
 from services.gateway import reading, transcoding
-from services.gateway.dialects.emovision.access import Access
+from services.gateway.access import Access
 from services.gateway.dialects.wia import BASE_PATHS, Wia
 from services.gateway.endpoint import Answer, Endpoint, Exchange, Handler
 from services.gateway.policy import Policy

@@ -8,10 +8,12 @@ from collections.abc import AsyncIterator
 import orjson
 
 from services.common import errors
+from services.gateway.access import Access
 from services.gateway.endpoint import Answer, Exchange
+from services.gateway.scopes import STREAM_SCOPE
 from services.gateway.streaming.closing import said
 from services.gateway.streaming.following import Audience
-from services.gateway.streaming.standing import STREAM_SCOPE, Standing
+from services.gateway.streaming.standing import Standing
 from services.gateway.streaming.stream import Surroundings
 
 ROUTE = "/v1/stream/{stream_id}/events"
@@ -34,8 +36,7 @@ class Events:
         """
         connection = exchange.connection
         policy = self._surroundings.policy
-        admission = await policy.admit(connection, STREAM_SCOPE)
-        exchange.headers.update(admission.headers)
+        admission = await Access(policy).admit(exchange, STREAM_SCOPE)
         stream_id = connection.path_params["stream_id"]
         audience = self._surroundings.running.find(admission.principal.org_id, stream_id)
         audience.refuse_crowd()

@@ -14,13 +14,14 @@ from services.common.channels import Channels
 from services.gateway.dialects.wia import BASE_PATHS, Wia
 from services.gateway.endpoint import Answer, Endpoint, Exchange, refusal
 from services.gateway.policy import Policy
+from services.gateway.scopes import STREAM_SCOPE
 from services.gateway.streaming import events
 from services.gateway.streaming.biosignal_stream import BiosignalStream
 from services.gateway.streaming.client import Client
 from services.gateway.streaming.following import Running
 from services.gateway.streaming.limits import Limits
 from services.gateway.streaming.resumption import Resumption
-from services.gateway.streaming.standing import STREAM_SCOPE, Standing
+from services.gateway.streaming.standing import Standing
 from services.gateway.streaming.stream import Stream, Surroundings
 from services.gateway.streaming.voice_stream import VoiceStream
 from services.gateway.streaming.wia_stream import WiaStream

@@ -6,8 +6,7 @@ from starlette.requests import HTTPConnection
 
 from services.common import errors
 from services.gateway.policy import Admission, Policy
-
-STREAM_SCOPE = "emotion:stream"
+from services.gateway.scopes import STREAM_SCOPE
 
 
 class Standing:

@@ -12,14 +12,13 @@ from services.common import errors
 from services.common.channels import Channels, call
 from services.common.settings import Settings
 from services.gateway import uploads
+from services.gateway.access import Access
 from services.gateway.dialects.affectiva import reading, views
 from services.gateway.dialects.affectiva.links import Links, links
 from services.gateway.dialects.affectiva.words import Affectiva
 from services.gateway.dialects.jobs import Jobs, missing
 from services.gateway.dialects.verbs import route
-from services.gateway.dialects.wia import ANALYZE_SCOPE
 from services.gateway.endpoint import Answer, Exchange
-from services.gateway.methods import READ_SCOPE
 from services.gateway.policy import Policy
 
 _TIMEOUT_S = 10.0
@@ -50,7 +49,7 @@ class _Endpoints:
 
     def __init__(self, channels: Channels, policy: Policy) -> None:
         self._channels = channels
-        self._policy = policy
+        self._access = Access(policy)
         self._jobs = Jobs(channels, pb.DIALECT_AFFECTIVA)
 
     async def front(self, exchange: Exchange) -> Answer:
@@ -72,8 +71,7 @@ class _Endpoints:
     async def create(self, exchange: Exchange) -> Answer:
         """Takes a file and queues a job for it."""
         known = links(exchange.scope)
-        admission = await self._policy.admit(exchange.connection, ANALYZE_SCOPE)
-        exchange.headers.update(admission.headers)
+        admission = await self._access.analyse(exchange)
         limit_bytes = PLANS[admission.principal.plan].max_upload_bytes
         form = await uploads.receive(
             exchange, self._channels, files=(reading.INPUT,), limit_bytes=limit_bytes
@@ -172,8 +170,7 @@ class _Endpoints:
     async def annotate(self, exchange: Exchange) -> Answer:
         """Adds a note to an entry."""
         known = links(exchange.scope)
-        admission = await self._policy.admit(exchange.connection, ANALYZE_SCOPE)
-        exchange.headers.update(admission.headers)
+        await self._access.analyse(exchange)
         job, which = await self._find(exchange)
         note = await reading.annotation(exchange, self._channels)
         note.job_id, note.entry = job.job_id, which
@@ -184,8 +181,7 @@ class _Endpoints:
 
     async def _admit_reader(self, exchange: Exchange) -> Links:
         known = links(exchange.scope)
-        admission = await self._policy.admit(exchange.connection, READ_SCOPE)
-        exchange.headers.update(admission.headers)
+        await self._access.read(exchange)
         return known
 
     async def _find(self, exchange: Exchange) -> tuple[pb.Job, str]:

@@ -12,11 +12,11 @@ from services.common import errors
 from services.common.channels import Channels, call
 from services.common.settings import Settings
 from services.gateway import uploads
+from services.gateway.access import Access
 from services.gateway.dialects.deepaffects import reading
 from services.gateway.dialects.deepaffects.words import DeepAffects
 from services.gateway.dialects.jobs import Jobs, idempotency_key
 from services.gateway.dialects.verbs import route
-from services.gateway.dialects.wia import ANALYZE_SCOPE
 from services.gateway.endpoint import Answer, Exchange
 from services.gateway.policy import Policy
 from services.jobs.representations.deepaffects import WINDOW_MS, segments
@@ -46,6 +46,7 @@ class _Endpoints:
 
     def __init__(self, settings: Settings, channels: Channels, policy: Policy) -> None:
         self._policy = policy
+        self._access = Access(policy)
         self._channels = channels
         self._limit_bytes = settings.max_body_mb * 1024 * 1024
         self._timeout_s = settings.request_timeout_s
@@ -54,8 +55,7 @@ class _Endpoints:
 
     async def answer(self, exchange: Exchange) -> Answer:
         """The segments of at most a minute of content."""
-        admission = await self._policy.admit(exchange.connection, ANALYZE_SCOPE)
-        exchange.headers.update(admission.headers)
+        admission = await self._access.analyse(exchange)
         audio = reading.audio(await exchange.json(self._limit_bytes))
         if audio.url:
             raise errors.InvalidRequest(
@@ -80,8 +80,7 @@ class _Endpoints:
 
     async def queue(self, exchange: Exchange) -> Answer:
         """Queues a job whose end is told to the webhook."""
-        admission = await self._policy.admit(exchange.connection, ANALYZE_SCOPE)
-        exchange.headers.update(admission.headers)
+        await self._access.analyse(exchange)
         parameters = exchange.connection.query_params
         webhook = reading.webhook(parameters)
         request_id = reading.request_id(parameters, idempotency_key(exchange))

@@ -12,8 +12,8 @@ from services.common import errors
 from services.common.channels import Channels
 from services.common.settings import Settings
 from services.gateway import uploads
+from services.gateway.access import Access
 from services.gateway.dialects.emovision import prefer, reading, views
-from services.gateway.dialects.emovision.access import Access
 from services.gateway.dialects.emovision.prefer import Preference
 from services.gateway.dialects.emovision.recordings import Recordings
 from services.gateway.endpoint import Answer, Exchange

@@ -11,8 +11,8 @@ from affectmesh.v1 import jobs_pb2 as pb
 from services.common import errors
 from services.common.channels import Channels
 from services.common.settings import Settings
+from services.gateway.access import Access
 from services.gateway.dialects.emovision import reading, views
-from services.gateway.dialects.emovision.access import Access
 from services.gateway.dialects.emovision.analysis import Analysis
 from services.gateway.dialects.emovision.recordings import Recordings
 from services.gateway.dialects.emovision.webhooks import Webhooks

@@ -12,8 +12,8 @@ from affectmesh.v1 import jobs_pb2_grpc
 from services.common import errors
 from services.common.channels import Channels, call
 from services.gateway import reading
+from services.gateway.access import Access
 from services.gateway.dialects.emovision import views
-from services.gateway.dialects.emovision.access import Access
 from services.gateway.endpoint import Answer, Exchange, Handler
 from services.gateway.views import listed
 

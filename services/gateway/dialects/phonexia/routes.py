@@ -14,13 +14,12 @@ from services.common import errors
 from services.common.channels import Channels
 from services.common.settings import Settings
 from services.gateway import uploads
+from services.gateway.access import Access
 from services.gateway.dialects.jobs import Jobs, missing
 from services.gateway.dialects.phonexia import reading, words
 from services.gateway.dialects.phonexia.task_ids import job_id, task_id
 from services.gateway.dialects.verbs import route
-from services.gateway.dialects.wia import ANALYZE_SCOPE
 from services.gateway.endpoint import Answer, Exchange
-from services.gateway.methods import READ_SCOPE
 from services.gateway.policy import Policy
 from services.jobs.representations.phonexia import FILE_NAME
 
@@ -60,13 +59,12 @@ class _Endpoints:
 
     def __init__(self, channels: Channels, policy: Policy) -> None:
         self._channels = channels
-        self._policy = policy
+        self._access = Access(policy)
         self._jobs = Jobs(channels, pb.DIALECT_PHONEXIA)
 
     async def start(self, exchange: Exchange) -> Answer:
         """Takes a file and queues a task for it."""
-        admission = await self._policy.admit(exchange.connection, ANALYZE_SCOPE)
-        exchange.headers.update(admission.headers)
+        admission = await self._access.analyse(exchange)
         options = reading.options(exchange.connection.query_params)
         media = await self._receive(exchange, PLANS[admission.principal.plan].max_upload_bytes)
         job = pb.Job(kind=pb.JOB_KIND_VOICE, input=pb.JobInput(media_id=media.media_id))
@@ -79,8 +77,7 @@ class _Endpoints:
 
     async def get(self, exchange: Exchange) -> Answer:
         """A task, and its result once it is done."""
-        admission = await self._policy.admit(exchange.connection, READ_SCOPE)
-        exchange.headers.update(admission.headers)
+        await self._access.read(exchange)
         task = str(exchange.scope["path_params"]["task_id"])
         known = job_id(task)
         if not known:
