@@ -7,12 +7,17 @@ outside the mesh may set: the edge replaces what clients send.
 from collections.abc import Iterable
 from contextvars import ContextVar
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from urllib.parse import parse_qs, urlencode
 
 from services.common import errors
 
 KEY = "x-affectmesh-caller"
 """Name of the metadata entry."""
+
+
+_REMEMBERED = 1024
+"""Callers that are encoded and read once only: every call of every request carries one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +30,7 @@ class Caller:
     test_mode: bool = False
     consent_reference: str = ""
 
+    @lru_cache(_REMEMBERED)  # noqa: B019 - few and small
     def encode(self) -> str:
         """As it travels; ASCII whatever it holds."""
         return urlencode({**asdict(self), "test_mode": int(self.test_mode)})
@@ -34,6 +40,7 @@ current: ContextVar[Caller | None] = ContextVar("caller", default=None)
 """Of the request being served; None for what nobody asked for, such as a probe."""
 
 
+@lru_cache(_REMEMBERED)
 def decode(text: str) -> Caller | None:
     """The caller of an encoded one, None of anything else."""
     found = {name: values[0] for name, values in parse_qs(text).items()}
