@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from services.common.inference import Inference
+from services.face.batches import in_batches
 from services.face.landmarks import Landmarks
 
 MODEL = "face_blendshapes"
@@ -69,12 +70,11 @@ class ActionUnit:
 async def measure(inference: Inference, faces: Sequence[Landmarks]) -> list[list[ActionUnit]]:
     """The action units of each face, in the order of ``UNITS``."""
     names = inference.info(MODEL).labels
-    units: list[list[ActionUnit]] = []
-    for start in range(0, len(faces), BATCH):
-        part = faces[start : start + BATCH]
+
+    async def look(part: Sequence[Landmarks]) -> list[list[ActionUnit]]:
         points = np.stack([face.upright[list(POINTS), :2] for face in part])
         outputs = await inference.infer(MODEL, {"points": points.astype(np.float32)})
-        for row in outputs["coefficients"]:
-            value = dict(zip(names, row.tolist(), strict=True))
-            units.append([ActionUnit(u.au, u.name, u.intensity(value)) for u in UNITS])
-    return units
+        values = (dict(zip(names, row.tolist(), strict=True)) for row in outputs["coefficients"])
+        return [[ActionUnit(u.au, u.name, u.intensity(value)) for u in UNITS] for value in values]
+
+    return await in_batches(faces, BATCH, look)

@@ -5,6 +5,7 @@ small for that, over tiles; anything that might be a face is a candidate. The se
 on each candidate that was small, doubtful or cut by a tile's edge, and decides.
 """
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
@@ -14,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from services.common.inference import Inference
+from services.face.batches import in_batches
 from services.face.geometry import Floats, areas, overlaps
 from services.face.image import Pixels
 
@@ -191,13 +193,16 @@ def _around(box: Floats) -> Window:
 async def _look(
     inference: Inference, image: Pixels, windows: Sequence[Window], threshold: float
 ) -> list[Detection]:
-    found: list[Detection] = []
-    for start in range(0, len(windows), BATCH):
-        part = windows[start : start + BATCH]
-        outputs = await inference.infer(MODEL, {"image": _views(image, part)})
-        for window, boxes, scores in zip(part, outputs["boxes"], outputs["scores"], strict=True):
-            found += _decode(boxes, scores, window, threshold, image.shape)
-    return found
+    async def look(part: Sequence[Window]) -> list[Detection]:
+        views = await asyncio.to_thread(_views, image, part)
+        outputs = await inference.infer(MODEL, {"image": views})
+        return [
+            detection
+            for window, boxes, scores in zip(part, outputs["boxes"], outputs["scores"], strict=True)
+            for detection in _decode(boxes, scores, window, threshold, image.shape)
+        ]
+
+    return await in_batches(windows, BATCH, look)
 
 
 def _views(image: Pixels, windows: Sequence[Window]) -> Pixels:

@@ -5,10 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from services.common.inference import Inference
+from services.face.batches import in_batches
 from services.face.geometry import Floats
 
 MODEL = "face_expression"
-BATCH = 16
+BATCH = 8
 
 
 async def classify(inference: Inference, crops: Sequence[Floats]) -> Floats:
@@ -16,11 +17,12 @@ async def classify(inference: Inference, crops: Sequence[Floats]) -> Floats:
 
     ``crops`` are grey ``[48, 48]``, 0 to 255, as ``alignment.crop`` makes them.
     """
-    parts = []
-    for start in range(0, len(crops), BATCH):
-        batch = np.stack(crops[start : start + BATCH])[:, None].astype(np.float32)
-        parts.append((await inference.infer(MODEL, {"crop": batch}))["probabilities"])
-    return np.concatenate(parts)
+
+    async def look(part: Sequence[Floats]) -> Floats:
+        batch = np.stack(part)[:, None].astype(np.float32)
+        return (await inference.infer(MODEL, {"crop": batch}))["probabilities"]
+
+    return np.stack(await in_batches(crops, BATCH, look))
 
 
 def temper(probabilities: Floats, trust: float) -> Floats:

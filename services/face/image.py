@@ -83,13 +83,13 @@ def _upright_rgb(image: Image.Image) -> Pixels:
         image = image.convert("RGBA" if "transparency" in image.info else "RGB")
     elif image.mode.startswith("I") or image.mode == "F":
         image = _eight_bit(image)
-    image = ImageOps.exif_transpose(image)
+    ImageOps.exif_transpose(image, in_place=True)
     if image.mode in ("LA", "PA", "RGBA", "La", "RGBa"):
         image = image.convert("RGBA")
         flat = Image.new("RGB", image.size, BACKDROP)
         flat.paste(image, mask=image.getchannel("A"))
         image = flat
-    return np.array(image.convert("RGB"))
+    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:

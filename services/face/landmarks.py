@@ -8,13 +8,14 @@ import cv2
 import numpy as np
 
 from services.common.inference import Inference
+from services.face.batches import in_batches
 from services.face.detection import LEFT_EYE, RIGHT_EYE, Detection
 from services.face.geometry import Floats, apply, invert
 from services.face.image import Pixels
 
 MODEL = "face_landmarks"
 INPUT = 256
-BATCH = 8
+BATCH = 4
 OUTER_CORNERS = (33, 263)
 """Landmarks of the outer corners of the eyes."""
 MARGIN = 1.5
@@ -45,9 +46,9 @@ async def locate(
     inference: Inference, image: Pixels, detections: Sequence[Detection]
 ) -> list[Landmarks]:
     """The landmarks of each detection, in the same order."""
-    found: list[Landmarks] = []
-    for start in range(0, len(detections), BATCH):
-        part = detections[start : start + BATCH]
+
+    async def look(part: Sequence[Detection]) -> list[Landmarks]:
+        found: list[Landmarks] = []
         transforms = [_to_input(d) for d in part]
         views = np.stack(
             [cv2.warpAffine(image, t, (INPUT, INPUT), flags=cv2.INTER_LINEAR) for t in transforms]
@@ -60,7 +61,9 @@ async def locate(
             plane = apply(invert(transform), upright[:, :2])
             points = np.concatenate([plane, upright[:, 2:] / scale], 1).astype(np.float32)
             found.append(Landmarks(points, upright, float(presence[0])))
-    return found
+        return found
+
+    return await in_batches(detections, BATCH, look)
 
 
 def _to_input(detection: Detection) -> Floats:

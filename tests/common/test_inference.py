@@ -131,6 +131,29 @@ async def test_without_dynamic_batching_each_call_is_a_run(inference: EmbeddedIn
     assert runs("single")[0] - before[0] == 3
 
 
+async def test_instances_share_what_waits(tmp_path: Path) -> None:
+    write_model(
+        tmp_path,
+        "shared",
+        operator="Add",
+        inputs=[("x", FLOAT, ["batch", "length"])],
+        output=("y", FLOAT, ["batch", "length"]),
+        arguments=["x", "x"],
+        config=DOUBLE + "instance_group [ { count: 2 } ]",
+    )
+    inference = EmbeddedInference(Repository(tmp_path), threads=2)
+    calls = [np.full((1, 3), number, np.float32) for number in range(8)]
+    try:
+        answers = await asyncio.gather(*(inference.infer("shared", {"x": x}) for x in calls))
+        assert runs("shared") == (2, 8)
+        again = await inference.infer("shared", {"x": calls[5]})
+    finally:
+        await inference.close()
+    for x, answer in zip(calls, answers, strict=True):
+        np.testing.assert_array_equal(answer["y"], x + x)
+    np.testing.assert_array_equal(again["y"], calls[5] + calls[5])
+
+
 async def test_a_failing_input_fails_only_its_own_caller(inference: EmbeddedInference) -> None:
     outcomes = await asyncio.gather(
         look_up(inference, 0),

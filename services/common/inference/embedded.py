@@ -3,6 +3,8 @@
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from math import ceil
+from typing import cast
 
 import numpy as np
 import onnxruntime
@@ -28,19 +30,31 @@ class _Call:
         default_factory=lambda: asyncio.get_running_loop().create_future()
     )
 
+    def end(self, outcome: _Outputs | Exception) -> None:
+        """Hands the outcome to whoever waits, unless they left."""
+        if self.future.done():
+            return
+        if isinstance(outcome, Exception):
+            self.future.set_exception(outcome)
+        else:
+            self.future.set_result(outcome)
+
 
 class EmbeddedInference:
     """Inference in process; concurrent calls of equal shape are run as one batch.
 
     Batching follows the model's config.pbtxt as Triton's does: only where `dynamic_batching` is
     given, up to `max_batch_size`. While a batch runs, later calls gather, so a lone call never
-    waits for others.
+    waits for others. A model whose `instance_group` counts several, as far as there are threads,
+    runs as many batches at once, each on its share of the threads: a net of many small operators
+    gains more by that than by threads within each. Models of one instance take turns.
     """
 
     def __init__(self, repository: Repository, threads: int) -> None:
         self._repository = repository
         self._threads = threads
-        self._executor = ThreadPoolExecutor(1, thread_name_prefix="inference")
+        self._in_turn = ThreadPoolExecutor(1, thread_name_prefix="inference")
+        self._at_once = ThreadPoolExecutor(threads, thread_name_prefix="instances")
         self._models: dict[str, _Model] = {}
 
     async def load(self, *models: str) -> None:
@@ -57,20 +71,28 @@ class EmbeddedInference:
         return True
 
     async def close(self) -> None:
-        self._executor.shutdown(cancel_futures=True)
+        self._in_turn.shutdown(cancel_futures=True)
+        self._at_once.shutdown(cancel_futures=True)
 
     def _model(self, name: str) -> "_Model":
         if name not in self._models:
-            self._models[name] = _Model(self._repository[name], self._executor, self._threads)
+            folder = self._repository[name]
+            instances = min(
+                sum(group.count for group in folder.config.instance_group), self._threads
+            )
+            executor = self._at_once if instances > 1 else self._in_turn
+            self._models[name] = _Model(folder, executor, max(instances, 1), self._threads)
         return self._models[name]
 
 
 class _Model:
-    """One session and the calls waiting for it."""
+    """One session, its instances, and the calls waiting for them."""
 
-    def __init__(self, folder: ModelFolder, executor: ThreadPoolExecutor, threads: int) -> None:
+    def __init__(
+        self, folder: ModelFolder, executor: ThreadPoolExecutor, instances: int, threads: int
+    ) -> None:
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
+        options.intra_op_num_threads = threads // instances
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
@@ -83,13 +105,15 @@ class _Model:
         batched = folder.config.HasField("dynamic_batching")
         self._max_batch = folder.config.max_batch_size if batched else 1
         self._waiting: list[_Call] = []
-        self._worker: asyncio.Task[None] | None = None
+        self._instances = instances
+        self._idle = instances
+        self._workers: set[asyncio.Task[None]] = set()
 
     async def infer(self, inputs: Arrays) -> _Outputs:
         call = _Call(inputs, _count(inputs), _item_shape(inputs))
         self._waiting.append(call)
-        if self._worker is None or self._worker.done():
-            self._worker = asyncio.create_task(self._work())
+        if len(self._workers) < self._instances:
+            self._workers.add(asyncio.create_task(self._work()))
         try:
             return await call.future
         except errors.Unavailable:
@@ -99,30 +123,37 @@ class _Model:
             raise errors.Internal() from error
 
     async def _work(self) -> None:
+        """One instance at work until no call waits."""
         loop = asyncio.get_running_loop()
-        while calls := self._next_batch():
-            inputs = [call.inputs for call in calls]
-            try:
-                outcomes = await loop.run_in_executor(self._executor, self._run, inputs)
-            except (RuntimeError, asyncio.CancelledError):
-                stopping = errors.Unavailable("The service is stopping.", suggestion="Try again.")
-                outcomes = [stopping] * len(calls)
-            for call, outcome in zip(calls, outcomes, strict=True):
-                if call.future.done():
-                    continue
-                if isinstance(outcome, Exception):
-                    call.future.set_exception(outcome)
-                else:
-                    call.future.set_result(outcome)
+        try:
+            while calls := self._next_batch():
+                inputs = [call.inputs for call in calls]
+                self._idle -= 1
+                try:
+                    outcomes = await loop.run_in_executor(self._executor, self._run, inputs)
+                except (RuntimeError, asyncio.CancelledError):
+                    stopping = errors.Unavailable(
+                        "The service is stopping.", suggestion="Try again."
+                    )
+                    outcomes = [stopping] * len(calls)
+                finally:
+                    self._idle += 1
+                for call, outcome in zip(calls, outcomes, strict=True):
+                    call.end(outcome)
+        finally:
+            self._workers.remove(cast("asyncio.Task[None]", asyncio.current_task()))
 
     def _next_batch(self) -> list[_Call]:
-        """Takes the oldest call and the calls of its shape, as far as the batch goes."""
+        """Takes the oldest call and the calls of its shape, as far as the batch goes and no more
+        than leaves the other idle instances their share."""
         self._waiting = [call for call in self._waiting if not call.future.cancelled()]
+        share = ceil(sum(call.count for call in self._waiting) / self._idle)
+        most = min(self._max_batch, share)
         taken: list[_Call] = []
         left: list[_Call] = []
         size = 0
         for call in self._waiting:
-            if not taken or (call.shape == taken[0].shape and size + call.count <= self._max_batch):
+            if not taken or (call.shape == taken[0].shape and size + call.count <= most):
                 taken.append(call)
                 size += call.count
             else:
