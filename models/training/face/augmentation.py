@@ -8,34 +8,46 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
+GENTLE = 0.4
+"""How far a gentle change moves, as a share of a full one."""
 
-def augment(x: Tensor, rng: Generator) -> Tensor:
-    """A changed copy of ``x`` (float ``[N, 1, S, S]``, 0 to 255), same shape and range."""
-    x = _move(x, rng)
-    x = _soften(x, rng)
+
+def augment(x: Tensor, rng: Generator, gentle: float = 0.0) -> Tensor:
+    """A changed copy of ``x`` (float ``[N, 1, S, S]``, 0 to 255), same shape and range.
+
+    The first ``gentle`` of the batch, a share in [0, 1], is only moved, and that a little.
+    """
+    count = round(gentle * len(x))
+    little, x = x[:count], x[count:]
+    if count:
+        little = _move(little, rng, GENTLE)
+    if not len(x):
+        return little
+    x = _soften(_move(x, rng), rng)
     x = _light(x / 255.0, rng)
     x = _occlude(x, rng)
     noise = torch.randn(x.shape, generator=rng) * _uniform(len(x), 0.0, 0.025, rng)
-    return (x + noise).clamp(0.0, 1.0) * 255.0
+    return torch.cat([little, (x + noise).clamp(0.0, 1.0) * 255.0])
 
 
 def _uniform(count: int, low: float, high: float, rng: Generator) -> Tensor:
     return torch.rand(count, 1, 1, 1, generator=rng) * (high - low) + low
 
 
-def _move(x: Tensor, rng: Generator) -> Tensor:
-    """Mirror, rotate (±20 degrees), scale (0.82 to 1.2), stretch and shift (±10 %)."""
+def _move(x: Tensor, rng: Generator, strength: float = 1.0) -> Tensor:
+    """Mirror, rotate (±20 degrees), scale (0.82 to 1.2), stretch and shift (±10 %), all but the
+    mirror by ``strength`` times that."""
     count = len(x)
-    angle = _uniform(count, -1, 1, rng).flatten() * math.radians(20)
-    zoom = torch.exp(_uniform(count, math.log(0.82), math.log(1.2), rng)).flatten()
-    stretch = torch.exp(_uniform(count, -0.06, 0.06, rng)).flatten()
+    angle = _uniform(count, -1, 1, rng).flatten() * math.radians(20) * strength
+    zoom = torch.exp(_uniform(count, math.log(0.82), math.log(1.2), rng) * strength).flatten()
+    stretch = torch.exp(_uniform(count, -0.06, 0.06, rng) * strength).flatten()
     mirror = torch.where(torch.rand(count, generator=rng) < 0.5, -1.0, 1.0)
     theta = torch.zeros(count, 2, 3)
     theta[:, 0, 0] = torch.cos(angle) * zoom * stretch * mirror
     theta[:, 0, 1] = -torch.sin(angle) * zoom
     theta[:, 1, 0] = torch.sin(angle) * zoom * mirror
     theta[:, 1, 1] = torch.cos(angle) * zoom / stretch
-    theta[:, :, 2] = torch.rand(count, 2, generator=rng) * 0.4 - 0.2
+    theta[:, :, 2] = (torch.rand(count, 2, generator=rng) * 0.4 - 0.2) * strength
     grid = F.affine_grid(theta, list(x.shape), align_corners=False)
     return F.grid_sample(x, grid, padding_mode="reflection", align_corners=False)
 

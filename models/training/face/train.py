@@ -1,6 +1,6 @@
 """Train the expression net on FER+ soft votes.
 
-    python -m models.training.face.train --out RUN [--epochs 22]
+    python -m models.training.face.train --out RUN [--start WEIGHTS] [--epochs 22] …
 
 Resumable: a run that was stopped goes on from the last whole epoch. One thread, bfloat16 where the
 processor has it. ``RUN/last.pt`` holds everything, ``RUN/ema.pt`` the averaged weights that
@@ -25,9 +25,7 @@ from models.training.face import data
 from models.training.face.augmentation import augment
 from models.training.face.network import ExpressionNet
 
-SEED = 20
 BATCH = 128
-PEAK_RATE = 0.1
 WARMUP_EPOCHS = 1.5
 WEIGHT_DECAY = 5e-4
 EMA_DECAY = 0.998
@@ -36,25 +34,33 @@ EMA_DECAY = 0.998
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--start", type=Path, help="weights to begin with")
     parser.add_argument("--epochs", type=int, default=22)
+    parser.add_argument("--rate", type=float, default=0.1, help="highest learning rate")
+    parser.add_argument("--power", type=float, default=0.5, help="see data.class_sampling")
+    parser.add_argument("--gentle", type=float, default=0.0, help="see augmentation.augment")
+    parser.add_argument("--seed", type=int, default=20)
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
-    train(arguments.out, arguments.epochs)
+    train(arguments)
 
 
-def train(out: Path, epochs: int) -> None:
-    torch.manual_seed(SEED)
+def train(arguments: argparse.Namespace) -> None:
+    out, epochs, seed = arguments.out, arguments.epochs, arguments.seed
+    torch.manual_seed(seed)
     images, votes = data.load("train")
     targets = torch.from_numpy(votes)
-    chances = torch.from_numpy(data.class_sampling(votes)[0])
+    chances = torch.from_numpy(data.class_sampling(votes, arguments.power)[0])
     net = ExpressionNet().to(memory_format=torch.channels_last)
+    if arguments.start:
+        net.load_state_dict(torch.load(arguments.start, weights_only=True))
     average = copy.deepcopy(net).eval()
     decayed = [p for p in net.parameters() if p.ndim > 1]
     plain = [p for p in net.parameters() if p.ndim <= 1]
     optimiser = torch.optim.SGD(
         [{"params": decayed, "weight_decay": WEIGHT_DECAY}, {"params": plain}],
-        lr=PEAK_RATE,
+        lr=arguments.rate,
         momentum=0.9,
         nesterov=True,
     )
@@ -68,15 +74,16 @@ def train(out: Path, epochs: int) -> None:
         first = saved["epoch"]
     steps = len(images) // BATCH
     for epoch in range(first, epochs):
-        rng = torch.Generator().manual_seed(SEED * 1000 + epoch)
+        rng = torch.Generator().manual_seed(seed * 1000 + epoch)
         rows = torch.multinomial(chances, steps * BATCH, replacement=True, generator=rng)
         started, total = time.perf_counter(), 0.0
         net.train()
         for step in range(steps):
             for group in optimiser.param_groups:
-                group["lr"] = _rate(epoch + step / steps, epochs)
+                group["lr"] = arguments.rate * _rate(epoch + step / steps, epochs)
             chosen = rows[step * BATCH : (step + 1) * BATCH]
-            x = augment(torch.from_numpy(images[chosen.numpy()]).float().unsqueeze(1), rng)
+            crops = torch.from_numpy(images[chosen.numpy()]).float().unsqueeze(1)
+            x = augment(crops, rng, arguments.gentle)
             with torch.autocast("cpu", dtype=torch.bfloat16):
                 logits = net(x.to(memory_format=torch.channels_last))
             loss = F.cross_entropy(logits.float(), targets[chosen])
@@ -103,11 +110,11 @@ def train(out: Path, epochs: int) -> None:
 
 
 def _rate(epoch: float, epochs: int) -> float:
-    """Linear warm-up, then half a cosine down to zero."""
+    """Share of the highest rate: linear warm-up, then half a cosine down to zero."""
     if epoch < WARMUP_EPOCHS:
-        return PEAK_RATE * (epoch + 0.02) / WARMUP_EPOCHS
+        return (epoch + 0.02) / WARMUP_EPOCHS
     progress = (epoch - WARMUP_EPOCHS) / (epochs - WARMUP_EPOCHS)
-    return PEAK_RATE * 0.5 * (1 + math.cos(math.pi * progress))
+    return 0.5 * (1 + math.cos(math.pi * progress))
 
 
 @torch.no_grad()
