@@ -17,7 +17,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from models.training.face import data
+from models.training.face import aligned, data
 from models.training.face.scores import (
     accuracy,
     area_under_curve,
@@ -27,14 +27,12 @@ from models.training.face.scores import (
 from services.common.inference import Inference
 from services.common.inference.open import open_inference
 from services.common.settings import Settings
-from services.face import action_units, alignment, detection, expression, image, landmarks
+from services.face import action_units, detection, expression, image
 from services.face.geometry import Floats
 from services.face.image import Pixels
 
 PHOTOGRAPH = Path(__file__).resolve().parents[3] / "samples" / "face" / "astronaut.jpg"
 FACE = (172, 68, 106)
-VIEW = 256
-MARGIN = 1.3
 SHOWN_BY = {
     "AU1": "surprise",
     "AU2": "surprise",
@@ -85,11 +83,8 @@ async def expression_rows(inference: Inference) -> list[dict[str, str | float]]:
     judge("crops as they are", plain, truth)
     for label, recall in recalls(plain, truth).items():
         add(f"FER+ recall of {names[label]}", recall, int((truth == label).sum()))
-    faces, seen = await _located(inference, images)
-    crops = [
-        alignment.crop(_rgb(images[i]), alignment.anchors(_whole(), face))
-        for i, face in zip(seen, faces, strict=True)
-    ]
+    faces, seen = await aligned.locate(inference, images)
+    crops = aligned.cut(images, faces, seen)
     judge("same faces unaligned", plain[seen], truth[seen])
     judge("aligned as in serving", await expression.classify(inference, crops), truth[seen])
     for side in (32, 24, 16):
@@ -130,39 +125,6 @@ async def detection_rows(inference: Inference) -> list[dict[str, str | float]]:
     share = round(wrong / total, 4)
     rows.append({"measure": "face: false boxes an image", "value": share, "n": total})
     return rows
-
-
-async def _located(
-    inference: Inference, images: data.Images
-) -> tuple[list[landmarks.Landmarks], list[int]]:
-    """Landmarks of the faces that the net recognises as such, and their rows."""
-    scale = VIEW / (48 * MARGIN)
-    shift = VIEW / 2 - 24 * scale
-    widen = np.array([[scale, 0, shift], [0, scale, shift]], np.float32)
-    faces, seen = [], []
-    for start in range(0, len(images), 8):
-        views = [
-            cv2.warpAffine(_rgb(i), widen, (VIEW, VIEW), borderMode=cv2.BORDER_REPLICATE)
-            for i in images[start : start + 8]
-        ]
-        outputs = await inference.infer(landmarks.MODEL, {"image": np.stack(views)})
-        for row, (upright, presence) in enumerate(
-            zip(outputs["landmarks"], outputs["presence"], strict=True), start
-        ):
-            if presence[0] > 0.5:
-                points = (upright - [shift, shift, 0]) / scale
-                faces.append(landmarks.Landmarks(points.astype(np.float32), upright, 1.0))
-                seen.append(row)
-    return faces, seen
-
-
-def _rgb(grey: Pixels) -> Pixels:
-    return np.asarray(cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB), np.uint8)
-
-
-def _whole() -> detection.Detection:
-    box = np.array([0, 0, 48, 48], np.float32)
-    return detection.Detection(box, 1.0, np.zeros((6, 2), np.float32), 48.0)
 
 
 def _composite(

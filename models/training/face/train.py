@@ -39,6 +39,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=0.1, help="highest learning rate")
     parser.add_argument("--power", type=float, default=0.5, help="see data.class_sampling")
     parser.add_argument("--gentle", type=float, default=0.0, help="see augmentation.augment")
+    parser.add_argument("--aligned", type=Path, help="what models.training.face.aligned wrote")
     parser.add_argument("--seed", type=int, default=20)
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
@@ -50,6 +51,11 @@ def train(arguments: argparse.Namespace) -> None:
     out, epochs, seed = arguments.out, arguments.epochs, arguments.seed
     torch.manual_seed(seed)
     images, votes = data.load("train")
+    aligned = images.copy()
+    if arguments.aligned:
+        with np.load(arguments.aligned) as archive:
+            aligned[archive["rows"]] = archive["crops"]
+    kinds = torch.from_numpy(np.stack([images, aligned]))
     targets = torch.from_numpy(votes)
     chances = torch.from_numpy(data.class_sampling(votes, arguments.power)[0])
     net = ExpressionNet().to(memory_format=torch.channels_last)
@@ -82,8 +88,8 @@ def train(arguments: argparse.Namespace) -> None:
             for group in optimiser.param_groups:
                 group["lr"] = arguments.rate * _rate(epoch + step / steps, epochs)
             chosen = rows[step * BATCH : (step + 1) * BATCH]
-            crops = torch.from_numpy(images[chosen.numpy()]).float().unsqueeze(1)
-            x = augment(crops, rng, arguments.gentle)
+            kind = torch.randint(2, chosen.shape, generator=rng) if arguments.aligned else 0
+            x = augment(kinds[kind, chosen].float().unsqueeze(1), rng, arguments.gentle)
             with torch.autocast("cpu", dtype=torch.bfloat16):
                 logits = net(x.to(memory_format=torch.channels_last))
             loss = F.cross_entropy(logits.float(), targets[chosen])
