@@ -1,6 +1,7 @@
 """Which language a text is taken for."""
 
 import pytest
+from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
 from services.common.errors import InvalidRequest
 from services.text.language import LanguageDetector, given
@@ -29,6 +30,15 @@ def detector() -> LanguageDetector:
 )
 def test_detects(detector: LanguageDetector, text: str, tag: str) -> None:
     assert detector.detect(text).tag == tag
+
+
+def test_the_automaton_read_from_a_file_walks_as_the_one_in_memory(
+    detector: LanguageDetector,
+) -> None:
+    whole = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
+    walked = detector._identifier.tk_nextmove
+    assert isinstance(walked, memoryview)
+    assert walked == memoryview(whole.tk_nextmove)
 
 
 @pytest.mark.parametrize("text", ["meh", "ok", "lol", "omg wtf"])
