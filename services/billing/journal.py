@@ -16,6 +16,7 @@ import secrets
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
 from typing import Protocol
@@ -64,6 +65,7 @@ class Journal:
         self._full: deque[_File] = deque()
         self._unwritten: list[bytes] = []
         self._sending = asyncio.Lock()
+        self._closing = asyncio.Event()
         self._wait_s = SEND_EVERY_S
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._task = asyncio.create_task(self._run())
@@ -105,26 +107,31 @@ class Journal:
                 lines, self._unwritten = self._unwritten, []
                 for line in lines:
                     self._append(line)
-            if self._own is not None:
-                self._full.append(self._own)
-                self._own = None
+            self._seal()
             while self._full:
                 await self._send(self._full[0])
-                await asyncio.to_thread(self._full.popleft().delete)
+                self._full.popleft().delete()
 
     async def close(self) -> None:
-        """Sends what there is, and leaves it to the next process where that fails."""
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        """Sends what there is, and leaves it to the next process where that fails.
+
+        What is written later is left to it as well.
+        """
+        self._closing.set()
         try:
-            await self.flush()
-        except errors.AffectMeshError as error:
-            log.warning("usage waits in the journal", problem=error.message)
-            await asyncio.to_thread(self._leave)
+            await self._task
+        finally:
+            self._leave()
 
     def _leave(self) -> None:
+        self._seal()
         while self._full:
             self._full.popleft().leave()
+
+    def _seal(self) -> None:
+        if self._own is not None:
+            self._full.append(self._own)
+            self._own = None
 
     def _append(self, line: bytes) -> None:
         try:
@@ -133,15 +140,20 @@ class Journal:
         except OSError as error:
             log.error("the usage journal cannot be written", problem=str(error))
             self._unwritten.append(line)
+        if self._task.done():
+            self._leave()
 
     async def _run(self) -> None:
         adopted = 0.0
-        while True:
-            await asyncio.sleep(self._wait_s)
+        closing = False
+        while not closing:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._wait_s):
+                    closing = await self._closing.wait()
             try:
-                if time.monotonic() - adopted > ADOPT_EVERY_S:
+                if not closing and time.monotonic() - adopted > ADOPT_EVERY_S:
                     adopted = time.monotonic()
-                    await asyncio.to_thread(self._adopt)
+                    self._full.extend(await asyncio.to_thread(self._adopt))
                 await self.flush()
                 self._wait_s = SEND_EVERY_S
             except errors.AffectMeshError as error:
@@ -178,14 +190,14 @@ class Journal:
         with (self._folder / "rejected.jsonl").open("ab") as file:
             file.write(line)
 
-    def _adopt(self) -> None:
+    def _adopt(self) -> list[_File]:
         """Takes over the files of processes that died."""
-        mine = {file.path for file in (*self._full, self._own) if file is not None}
-        for path in sorted(self._folder.glob(f"*{_SUFFIX}")):
-            if path not in mine and (file := _File.adopt(path)) is not None:
-                metrics.USAGE_WAITING.inc(len(file.read()))
-                self._full.append(file)
-                log.info("adopted a usage journal", path=path.name)
+        paths = sorted(self._folder.glob(f"*{_SUFFIX}"))
+        found = [file for path in paths if (file := _File.adopt(path)) is not None]
+        for file in found:
+            metrics.USAGE_WAITING.inc(len(file.read()))
+            log.info("adopted a usage journal", path=file.path.name)
+        return found
 
 
 class _File:
@@ -202,13 +214,17 @@ class _File:
         path = folder / f"{time.time_ns():020d}-{secrets.token_hex(4)}{_SUFFIX}"
         draft = path.with_suffix(".draft")
         file = io.FileIO(draft, "a+")
-        fcntl.flock(file, fcntl.LOCK_EX)
-        draft.rename(path)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            draft.rename(path)
+        except OSError:
+            file.close()
+            raise
         return cls(path, file)
 
     @classmethod
     def adopt(cls, path: Path) -> _File | None:
-        """A file that nobody holds; None where somebody does or has sent it."""
+        """A file that nobody holds; None where somebody does, this process too, or has sent it."""
         try:
             file = io.FileIO(path, "r+")
         except FileNotFoundError:
@@ -230,8 +246,8 @@ class _File:
 
     def read(self) -> list[bytes]:
         """The lines."""
-        self._file.seek(0)
-        return self._file.readall().splitlines()
+        number = self._file.fileno()
+        return os.pread(number, os.fstat(number).st_size, 0).splitlines()
 
     def leave(self) -> None:
         """Lets another process have the file."""
