@@ -9,7 +9,8 @@ that failed with the same metadata, so that however often it runs, the ledger en
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from dataclasses import asdict, dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from urllib.parse import parse_qs, urlencode
 import grpc
 
 from services.common import caller
+from services.common.handlers import Answering, Continuation, Details, Streaming, wrapped
 
 if TYPE_CHECKING:
     from services.billing.journal import Journal
@@ -58,11 +60,7 @@ class MeterInterceptor(grpc.aio.ServerInterceptor):
         self._journal = journal
 
     async def intercept_service(
-        self,
-        continuation: Callable[
-            [grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]
-        ],
-        handler_call_details: grpc.HandlerCallDetails,
+        self, continuation: Continuation, handler_call_details: Details
     ) -> Any:
         handler: Any = await continuation(handler_call_details)
         metadata = dict(handler_call_details.invocation_metadata or ())
@@ -70,18 +68,7 @@ class MeterInterceptor(grpc.aio.ServerInterceptor):
         if handler is None or meter is None:
             return handler
         metered = _Metered(meter, self._journal)
-        codecs = (handler.request_deserializer, handler.response_serializer)
-        if handler.request_streaming and handler.response_streaming:
-            behaviour: Any = metered.streaming(handler.stream_stream)
-            return grpc.stream_stream_rpc_method_handler(behaviour, *codecs)
-        if handler.response_streaming:
-            behaviour = metered.streaming(handler.unary_stream)
-            return grpc.unary_stream_rpc_method_handler(behaviour, *codecs)
-        if handler.request_streaming:
-            behaviour = metered.unary(handler.stream_unary)
-            return grpc.stream_unary_rpc_method_handler(behaviour, *codecs)
-        behaviour = metered.unary(handler.unary_unary)
-        return grpc.unary_unary_rpc_method_handler(behaviour, *codecs)
+        return wrapped(handler, metered.answering, metered.streaming)
 
 
 class _Metered:
@@ -92,21 +79,22 @@ class _Metered:
         self._journal = journal
         self._started = time.monotonic()
 
-    def unary(self, behaviour: Callable[[Any, Any], Awaitable[Any]]) -> Any:
+    def answering(self, method: Answering) -> Answering:
         async def serve(request: Any, context: Any) -> Any:
-            response = await behaviour(request, context)
+            response = await method(request, context)
             self._record()
             return response
 
         return serve
 
-    def streaming(self, behaviour: Callable[[Any, Any], AsyncIterator[Any]]) -> Any:
-        async def serve(request: Any, context: Any) -> AsyncIterator[Any]:
+    def streaming(self, method: Streaming) -> Streaming:
+        async def serve(request: Any, context: Any) -> AsyncGenerator[Any, None]:
             answered = False
             try:
-                async for response in behaviour(request, context):
-                    answered = True
-                    yield response
+                async with aclosing(method(request, context)) as responses:
+                    async for response in responses:
+                        answered = True
+                        yield response
             finally:
                 if answered:
                     self._record()

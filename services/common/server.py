@@ -6,7 +6,8 @@ import asyncio
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.metadata import version
@@ -22,6 +23,7 @@ from pydantic import ValidationError
 
 from services.common import caller, drift, errors, metrics, telemetry, tls, tracing
 from services.common.channels import OPTIONS, Channels
+from services.common.handlers import Answering, Continuation, Details, Streaming, wrapped
 from services.common.metering import MeterInterceptor
 from services.common.settings import Settings
 
@@ -182,31 +184,19 @@ class RequestInterceptor(grpc.aio.ServerInterceptor):
     """Gives every call its request id, its metrics, its log line, and its errors their status."""
 
     async def intercept_service(
-        self,
-        continuation: Callable[
-            [grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]
-        ],
-        handler_call_details: grpc.HandlerCallDetails,
+        self, continuation: Continuation, handler_call_details: Details
     ) -> Any:
         handler: Any = await continuation(handler_call_details)
         if handler is None or handler_call_details.method.startswith("/grpc."):
             return handler
         call = _Call(handler_call_details)
-        kind = (
-            ("stream" if handler.request_streaming else "unary")
-            + "_"
-            + ("stream" if handler.response_streaming else "unary")
-        )
-        wrap = call.streaming if handler.response_streaming else call.unary
-        make = getattr(grpc, f"{kind}_rpc_method_handler")
-        behaviour = wrap(getattr(handler, kind))
-        return make(behaviour, handler.request_deserializer, handler.response_serializer)
+        return wrapped(handler, call.answering, call.streaming)
 
 
 class _Call:
     """One call of one method."""
 
-    def __init__(self, details: grpc.HandlerCallDetails) -> None:
+    def __init__(self, details: Details) -> None:
         self._method = details.method
         metadata = dict(details.invocation_metadata or ())
         given = str(metadata.get(telemetry.REQUEST_ID_KEY, ""))
@@ -215,11 +205,11 @@ class _Call:
         self._metadata = metadata
         self._observe = drift.observer(details.method)
 
-    def unary(self, behaviour: Callable[[Any, Any], Awaitable[Any]]) -> Any:
+    def answering(self, method: Answering) -> Answering:
         async def serve(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
             started = self._start()
             try:
-                response = await behaviour(request, context)
+                response = await method(request, context)
             except BaseException as error:
                 await self._fail(error, started, context)
                 raise
@@ -229,17 +219,19 @@ class _Call:
 
         return serve
 
-    def streaming(self, behaviour: Callable[[Any, Any], AsyncIterator[Any]]) -> Any:
-        async def serve(
-            request: Any, context: grpc.aio.ServicerContext[Any, Any]
-        ) -> AsyncIterator[Any]:
+    def streaming(self, method: Streaming) -> Answering:
+        """Writes the answers: gRPC would leave a generator that it yields to, and all it holds, to
+        the garbage collector when the client goes."""
+
+        async def serve(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> None:
             started = self._start()
             open_streams = metrics.RPC_STREAMS_OPEN.labels(self._method)
             open_streams.inc()
             try:
-                async for response in behaviour(request, context):
-                    self._observe(response)
-                    yield response
+                async with aclosing(method(request, context)) as responses:
+                    async for response in responses:
+                        self._observe(response)
+                        await context.write(response)
             except BaseException as error:
                 await self._fail(error, started, context)
                 raise
@@ -266,7 +258,7 @@ class _Call:
     async def _fail(
         self, error: BaseException, started: float, context: grpc.aio.ServicerContext[Any, Any]
     ) -> None:
-        if isinstance(error, asyncio.CancelledError | GeneratorExit):
+        if isinstance(error, asyncio.CancelledError):
             self._end("CANCELLED", started)
             return
         if not isinstance(error, Exception):

@@ -10,9 +10,11 @@ from services.common.server import RequestInterceptor
 
 
 @asynccontextmanager
-async def serving(add: Callable[[grpc.aio.Server], Awaitable[object]]) -> AsyncIterator[str]:
-    """Serves what `add` adds to the server; gives its address."""
-    server = grpc.aio.server(interceptors=[RequestInterceptor()], options=OPTIONS)
+async def serving(
+    add: Callable[[grpc.aio.Server], Awaitable[object]], *interceptors: grpc.aio.ServerInterceptor
+) -> AsyncIterator[str]:
+    """Serves what `add` adds to the server, with further interceptors; gives its address."""
+    server = grpc.aio.server(interceptors=[RequestInterceptor(), *interceptors], options=OPTIONS)
     await add(server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
