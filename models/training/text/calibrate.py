@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from models.training import configuration
 from models.training.text import corpora
 from models.training.text.fitting import Knots, cross, isotonic, platt, temperature
 from models.training.text.metrics import (
@@ -29,11 +30,8 @@ from models.training.text.metrics import (
     truth_of,
 )
 from models.training.text.schema import (
-    EMBEDDING,
     EMOTIONS,
-    ENTITY_TAGS,
     ENTITY_TYPES,
-    LEVELS,
     REPOSITORY,
     SENTIMENT_LEVELS,
     direction_of,
@@ -168,23 +166,9 @@ def directions(logits: Floats) -> Floats:
     return np.stack((p[:, :2].sum(-1), p[:, 2], p[:, 3:].sum(-1)), -1)
 
 
-def config(names: list[str], figures: Mapping[str, float]) -> str:
-    """config.pbtxt of the model."""
-    shapes = {
-        "emotions": [EMOTIONS],
-        "sentiment": [LEVELS],
-        "subjectivity": [1],
-        "sarcasm": [1],
-        "aspect_tags": [-1, 3],
-        "aspect_polarity": [-1, 3],
-        "entity_tags": [-1, ENTITY_TAGS],
-        "embedding": [EMBEDDING],
-    }
-    outputs = ",\n".join(
-        f'  {{ name: "{name}", data_type: TYPE_FP32, dims: [ {", ".join(map(str, shape))} ] }}'
-        for name, shape in shapes.items()
-    )
-    parameters = {
+def parameters(names: list[str], figures: Mapping[str, float]) -> dict[str, str]:
+    """What config.pbtxt says of the model."""
+    return {
         "version": VERSION,
         "license": "Apache-2.0",
         "calibration": f"GoEmotions dev, ECE {figures['primary_ece']:.3f}",
@@ -192,23 +176,6 @@ def config(names: list[str], figures: Mapping[str, float]) -> str:
         "sentiment_levels": ",".join(map(str, SENTIMENT_LEVELS)),
         "entity_types": ",".join(ENTITY_TYPES),
     }
-    settings = "\n".join(
-        f'parameters {{ key: "{key}" value {{ string_value: "{value}" }} }}'
-        for key, value in parameters.items()
-    )
-    return f"""name: "text_affect"
-platform: "onnxruntime_onnx"
-max_batch_size: 64
-input [
-  {{ name: "ids", data_type: TYPE_INT64, dims: [ -1 ] }},
-  {{ name: "cases", data_type: TYPE_INT64, dims: [ -1 ] }}
-]
-output [
-{outputs}
-]
-dynamic_batching {{ }}
-{settings}
-"""
 
 
 def lines(content: Mapping[str, Mapping[str, object]]) -> str:
@@ -229,7 +196,7 @@ def main() -> None:
     calibrator.fit()
     (args.out / "calibration.json").write_text(lines(calibrator.content()), encoding="utf-8")
     names = corpora.goemotions_labels(data)
-    (args.out / "config.pbtxt").write_text(config(names, calibrator.figures), encoding="utf-8")
+    configuration.write(args.out, "text_affect", parameters(names, calibrator.figures))
     for name, value in calibrator.figures.items():
         print(json.dumps({"measure": name, "value": round(value, 4)}))
 

@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from models.training import configuration
 from models.training.text import corpora
 from models.training.text.metrics import correlations
 from models.training.text.schema import EMBEDDING, REPOSITORY
@@ -94,24 +95,15 @@ def read(data: Path, session: Session, split: str) -> tuple[Floats, Floats]:
     return stack(rows, "embedding"), ratings
 
 
-def config(figures: dict[str, float]) -> str:
-    """config.pbtxt of the model."""
+def parameters(corpus: str, figures: dict[str, float]) -> dict[str, str]:
+    """What config.pbtxt says of the model."""
     told = ", ".join(f"{name} r {value:.3f}" for name, value in figures.items())
-    return f"""name: "text_dimensions"
-platform: "onnxruntime_onnx"
-max_batch_size: 64
-input [
-  {{ name: "embedding", data_type: TYPE_FP32, dims: [ {EMBEDDING} ] }}
-]
-output [
-  {{ name: "dimensions", data_type: TYPE_FP32, dims: [ 3 ] }}
-]
-dynamic_batching {{ }}
-parameters {{ key: "version" value {{ string_value: "1.0.0" }} }}
-parameters {{ key: "license" value {{ string_value: "CC-BY-SA-4.0" }} }}
-parameters {{ key: "calibration" value {{ string_value: "EmoBank dev, {told}" }} }}
-parameters {{ key: "labels" value {{ string_value: "{",".join(NAMES)}" }} }}
-"""
+    return {
+        "version": "1.0.0",
+        "license": "CC-BY-SA-4.0",
+        "calibration": f"{corpus}, {told}",
+        "labels": ",".join(NAMES),
+    }
 
 
 def main() -> None:
@@ -150,7 +142,7 @@ def main() -> None:
         opset_version=17,
         dynamo=False,
     )
-    (args.out / "config.pbtxt").write_text(config(figures), encoding="utf-8")
+    configuration.write(args.out, "text_dimensions", parameters("EmoBank dev", figures))
     for name, value in figures.items():
         print(json.dumps({"measure": f"emobank_{name}_r", "value": round(value, 4)}))
 

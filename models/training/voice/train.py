@@ -19,6 +19,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from models.training import configuration
 from models.training.voice import kernels
 from models.training.voice.corpora import Set, load
 from models.training.voice.heads import (
@@ -30,38 +31,9 @@ from models.training.voice.heads import (
     temperature,
 )
 
-MODELS = Path(__file__).parents[2]
-REPOSITORIES = {"open": MODELS / "repository", "research": MODELS / "research"}
+REPOSITORIES = {"open": configuration.REPOSITORY, "research": configuration.RESEARCH}
 LICENSES = {"open": "Apache-2.0", "research": "CC-BY-NC-SA-4.0"}
 VERSIONS = {"open": "1.0.0", "research": "1.1.0"}
-CONFIG = """\
-name: "{name}"
-platform: "onnxruntime_onnx"
-max_batch_size: 64
-input [ {{ name: "features" data_type: TYPE_FP32 dims: [ {size} ] }} ]
-output [ {{ name: "logits" data_type: TYPE_FP32 dims: [ {classes} ] }} ]
-dynamic_batching {{ }}
-instance_group [ {{ count: 1 kind: KIND_AUTO }} ]
-model_warmup [
-  {{
-    name: "first"
-    batch_size: 1
-    inputs {{
-      key: "features"
-      value {{ data_type: TYPE_FP32 dims: [ {size} ] zero_data: true }}
-    }}
-  }}
-]
-parameters {{ key: "version" value {{ string_value: "{version}" }} }}
-parameters {{ key: "license" value {{ string_value: "{license}" }} }}
-parameters {{ key: "pack" value {{ string_value: "{pack}" }} }}
-parameters {{
-  key: "labels"
-  value {{ string_value: "{labels}" }}
-}}
-parameters {{ key: "temperature" value {{ string_value: "{temperature:.3f}" }} }}
-parameters {{ key: "calibration" value {{ string_value: "{calibration}" }} }}
-"""
 
 
 def save(head: Head, path: Path) -> None:
@@ -107,18 +79,15 @@ def train(pack: str, corpus: Set) -> None:
         save(linear(corpus, corpus.everyone), path)
     else:
         kernels.save(kernel(corpus, corpus.everyone), path)
-    text = CONFIG.format(
-        name=name,
-        size=corpus.features["plain"].shape[1],
-        classes=len(corpus.classes),
-        version=VERSIONS[pack],
-        license=LICENSES[pack],
-        pack=pack,
-        labels=",".join(corpus.classes),
-        temperature=divisor,
-        calibration=f"{corpus.name}, speakers left out, ECE {error:.3f}",
-    )
-    (folder / "config.pbtxt").write_text(text)
+    told = {
+        "version": VERSIONS[pack],
+        "license": LICENSES[pack],
+        "pack": pack,
+        "labels": ",".join(corpus.classes),
+        "temperature": f"{divisor:.3f}",
+        "calibration": f"{corpus.name}, speakers left out, ECE {error:.3f}",
+    }
+    configuration.write(folder, name, told)
     print(f"{name}: temperature {divisor:.3f}, ECE {error:.3f}")
 
 

@@ -19,8 +19,9 @@ import onnx
 import torch
 from torch import Tensor
 
+from models.training import configuration
 from models.training.text import corpora, templates
-from models.training.text.dimensions import Dimensions, Member, fit
+from models.training.text.dimensions import Dimensions, Member, fit, parameters
 from models.training.text.examples import subjectivity_of
 from models.training.text.metrics import Floats, correlations, tuned_f1
 from models.training.text.multilingual.features import features
@@ -145,26 +146,6 @@ def dimensions(data: Path, work: Path, seed: int) -> tuple[Dimensions, dict[str,
     return net, correlations(first, y_dev)
 
 
-def config(figures: dict[str, float]) -> str:
-    """config.pbtxt of the dimensions model."""
-    told = ", ".join(f"{name} r {value:.3f}" for name, value in figures.items())
-    return f"""name: "{MULTILINGUAL.dimensions}"
-platform: "onnxruntime_onnx"
-max_batch_size: 64
-input [
-  {{ name: "embedding", data_type: TYPE_FP32, dims: [ {EMBEDDING} ] }}
-]
-output [
-  {{ name: "dimensions", data_type: TYPE_FP32, dims: [ 3 ] }}
-]
-dynamic_batching {{ }}
-parameters {{ key: "version" value {{ string_value: "1.0.0" }} }}
-parameters {{ key: "license" value {{ string_value: "CC-BY-SA-4.0" }} }}
-parameters {{ key: "calibration" value {{ string_value: "EmoBank dev (English), {told}" }} }}
-parameters {{ key: "labels" value {{ string_value: "valence,arousal,dominance" }} }}
-"""
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, default=Path("build/multilingual"))
@@ -212,7 +193,8 @@ def main() -> None:
         opset_version=17,
         dynamo=False,
     )
-    (folder / "config.pbtxt").write_text(config(figures), encoding="utf-8")
+    told = parameters("EmoBank dev (English)", figures)
+    configuration.write(folder, MULTILINGUAL.dimensions, told)
 
 
 if __name__ == "__main__":
