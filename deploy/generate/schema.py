@@ -28,6 +28,9 @@ _FREE = frozenset(
 _DURATION = {"pattern": r"^[0-9]+h$"}
 _SECRET = {"pattern": r"^[A-Za-z0-9]*$"}
 _OPTIONAL_SECRET = {"pattern": r"^(.{32,})?$"}
+_DIGEST = {"pattern": "^(sha256:[0-9a-f]{64})?$"}
+_IMAGE = {"pattern": "^[^@]+:[^@:/]*[0-9][^@:/]*(@sha256:[0-9a-f]{64})?$"}
+"""An image of one version, and of one digest where it is pinned."""
 _SIZE = {"pattern": r"^[0-9]+(Mi|Gi|Ti)$"}
 _EXTERNAL = {
     "items": {
@@ -69,6 +72,7 @@ _BOUNDS: Mapping[str, Schema] = {
     "certManager.edge.issuer.kind": {"enum": ["Issuer", "ClusterIssuer"]},
     "certManager.duration": _DURATION,
     "certManager.renewBefore": _DURATION,
+    "usageJournal.storage": _SIZE,
     "keda.jobsPerWorker": {"minimum": 1},
     "monitoring.interval": {"pattern": "^[0-9]+(s|m)$"},
     "tracing.endpoint": {"pattern": "^(https?://.*)?$"},
@@ -80,6 +84,8 @@ _BOUNDS: Mapping[str, Schema] = {
 
 _MOVED = ("replicaCount", "resources", "autoscaling", "apiKey", "postgresql", "ingress")
 """Names of former versions, let through so that the chart can say what took their place."""
+
+_FORMER: Schema = {"description": "Of a former version; the chart names its heir."}
 
 _AMOUNT: Schema = {"type": ["string", "number"]}
 
@@ -107,7 +113,8 @@ def schema() -> str:
     values = yaml.safe_load((CHART / "values.yaml").read_text())
     made = {"$schema": "http://json-schema.org/draft-07/schema#", **_schema("", values)}
     for name in _MOVED:
-        made["properties"][name] = {"description": "Of a former version; the chart names its heir."}
+        made["properties"][name] = _FORMER
+    made["properties"]["services"]["properties"]["gateway"]["properties"]["persistence"] = _FORMER
     return json.dumps(made, indent=2) + "\n"
 
 
@@ -140,10 +147,12 @@ def _type(path: str, value: Any) -> Schema:
 def _bounds(path: str) -> Schema:
     if path.endswith((".replicas", ".minReplicas", ".maxReplicas")):
         return {"minimum": 1}
+    if path.endswith(".image"):
+        return _IMAGE
+    if path.startswith("image.digests."):
+        return _DIGEST
     if path.endswith(".cpuPercent"):
         return {"minimum": 10, "maximum": 100}
-    if path.endswith(".persistence.storage"):
-        return _SIZE
     return _BOUNDS.get(path, {})
 
 

@@ -8,6 +8,8 @@ import kubernetes_validate
 import pytest
 
 from deploy.generate import CHART
+from services.common.settings import SERVICES
+from services.gateway.methods import METHODS
 from tests.deploy.charts import (
     NAMES,
     Manifest,
@@ -24,6 +26,9 @@ from tests.deploy.charts import (
 
 OPERATORS = ("cert-manager.io/", "keda.sh/", "monitoring.coreos.com/")
 """APIs whose schemas Kubernetes does not have."""
+
+BILLING = {"gateway", *(method.service for method in METHODS.values() if method.item)}
+"""Services that keep a journal of usage."""
 
 OLDEST, NEWEST = "1.30", "1.33"
 
@@ -89,6 +94,15 @@ def test_every_image_is_of_one_version(name: str) -> None:
         image, _, tag = container["image"].rpartition(":")
         assert image, place
         assert any(character.isdigit() for character in tag), place
+
+
+def test_an_image_is_pinned_by_its_digest_where_it_is_given() -> None:
+    pinned = {
+        container["image"].partition("@")[2]
+        for _, container in containers("production")
+        if container["image"].startswith("registry.example.org/affectmesh/control:0.1.0@")
+    }
+    assert pinned == {values("production")["image"]["digests"]["control"]}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -185,10 +199,24 @@ def test_migrations_run_before_an_upgrade() -> None:
     assert job["spec"]["template"]["spec"]["containers"][0]["args"] == ["services.cli", "migrate"]
 
 
-def test_the_gateway_keeps_its_journal_on_a_volume() -> None:
-    kinds = {component(one): one["kind"] for one in workloads("production")}
-    assert kinds["gateway"] == "StatefulSet"
-    assert kinds["text"] == "Deployment"
+@pytest.mark.parametrize("name", NAMES)
+def test_usage_lies_on_a_volume_of_each_replica_where_it_is_billed(name: str) -> None:
+    persistent = values(name).get("usageJournal", {}).get("persistent", True)
+    for workload in of_kind(name, "Deployment", "StatefulSet"):
+        keeps = persistent and component(workload) in BILLING
+        spec = workload["spec"]["template"]["spec"]
+        mounts = spec["containers"][0]["volumeMounts"]
+        claims = [
+            claim["metadata"]["name"] for claim in workload["spec"].get("volumeClaimTemplates", ())
+        ]
+        if component(workload) in (*SERVICES, "worker"):
+            assert claims == (["usage"] if keeps else [])
+            assert ({"name": "usage", "mountPath": "/data/usage"} in mounts) is keeps
+            (data,) = [one for one in spec["volumes"] if one["name"] == "data"]
+            assert "emptyDir" in data
+        if keeps:
+            retained = workload["spec"]["persistentVolumeClaimRetentionPolicy"]
+            assert retained == {"whenDeleted": "Retain", "whenScaled": "Retain"}
 
 
 def test_triton_gets_its_gpus_and_the_nodes_that_have_them() -> None:
@@ -249,6 +277,7 @@ def changed(**more: Any) -> Manifest:
         ({"replicaCount": 3}, "services.NAME.replicas"),
         ({"postgresql": {}}, "database.bundled"),
         ({"ingress": {"enabled": True}}, "envoy.service"),
+        ({"services__gateway__persistence": {"enabled": True}}, "usageJournal"),
     ],
 )
 def test_values_that_cannot_work_fail_with_what_helps(change: Manifest, remedy: str) -> None:
@@ -270,6 +299,10 @@ def test_values_that_cannot_work_fail_with_what_helps(change: Manifest, remedy: 
         {"settings": {"OTHER": "x"}},
         {"tracing__ratio": 2},
         {"database__password": "with spaces"},
+        {"image__digests__control": "sha256:0123"},
+        {"image__digests__worker": "sha256:" + "0" * 64},
+        {"envoy__image": "docker.io/envoyproxy/envoy:latest"},
+        {"redis__image": "docker.io/library/redis"},
     ],
 )
 def test_the_schema_refuses_what_is_wrong(change: Manifest) -> None:

@@ -64,6 +64,9 @@
   "postgresql" "database.bundled, or database.url"
   "ingress" "envoy.service: Envoy is the edge"
 -}}
+{{- if hasKey .Values.services.gateway "persistence" -}}
+{{- fail "services.gateway.persistence is not a value of this chart any more. Use usageJournal: it is of every service that bills." -}}
+{{- end -}}
 {{- range $old, $new := $moved -}}
 {{- if hasKey $.Values $old -}}
 {{- fail (printf "%s is not a value of this chart any more. Use %s." $old $new) -}}

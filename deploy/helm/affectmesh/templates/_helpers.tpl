@@ -18,7 +18,7 @@ app.kubernetes.io/component: {{ .component }}
 {{- end -}}
 
 {{- define "affectmesh.image" -}}
-{{ .root.Values.image.repository }}/{{ .image }}:{{ default .root.Chart.AppVersion .root.Values.image.tag }}
+{{ .root.Values.image.repository }}/{{ .image }}:{{ default .root.Chart.AppVersion .root.Values.image.tag }}{{ with index .root.Values.image.digests .image }}@{{ . }}{{ end }}
 {{- end -}}
 
 {{- define "affectmesh.secret" -}}
