@@ -1,8 +1,8 @@
 """What a job costs beyond its analysis: `python -m bench.jobs`.
 
 A mesh of billing, jobs, one worker with 16 places and Redis; its jobs do nothing. Prints the time
-from the acceptance of a job to its visible end, how fast a queue drains, and the time of a page of
-a long list.
+from the acceptance of a job to its visible end, how fast a queue drains, what CPU a job costs from
+its acceptance to its end, and the time of a page of a long list.
 """
 
 import asyncio
@@ -16,6 +16,7 @@ from sqlalchemy import insert
 
 from affectmesh.v1 import jobs_pb2 as pb
 from affectmesh.v1 import jobs_pb2_grpc
+from bench.usage import cpu_seconds, difference
 from services.common import caller
 from services.common.channels import Channels, call, metadata
 from services.common.database import Database
@@ -27,6 +28,7 @@ from services.jobs.tables import MIGRATIONS, jobs
 from services.mesh.temporary import TemporaryMesh
 
 HERE = ("billing", "jobs")
+PROCESSES = ("redis", *HERE, "worker-1")
 PLACES = 16
 SINGLE, QUEUED, LISTED, PAGE = 20, 1000, 100_000, 100
 OVERHEAD_MS, DRAINED_PER_S, PAGE_MS = 150.0, 200.0, 30.0
@@ -53,7 +55,7 @@ async def _measure(mesh: TemporaryMesh) -> None:
     channels = Channels(mesh.settings)
     stub = channels.stub("jobs", jobs_pb2_grpc.JobServiceStub)
     await _overhead(stub)
-    await _drain(stub)
+    await _drain(stub, mesh)
     await channels.close()
     database = await Database.open(mesh.settings.database, MIGRATIONS)
     await _list(database)
@@ -75,9 +77,9 @@ async def _overhead(stub: Any) -> None:
     _row("overhead of a job, worst", max(taken), OVERHEAD_MS, "ms", most=True)
 
 
-async def _drain(stub: Any) -> None:
+async def _drain(stub: Any, mesh: TemporaryMesh) -> None:
     """How fast workers end what is queued, while it is being queued and after."""
-    before = await _done(stub)
+    before, cpu = await _done(stub), cpu_seconds(mesh, PROCESSES)
     began = time.perf_counter()
     for _ in range(QUEUED // _AT_ONCE):
         await asyncio.gather(*(_create(stub) for _ in range(_AT_ONCE)))
@@ -87,8 +89,12 @@ async def _drain(stub: Any) -> None:
         await asyncio.sleep(0.1)
         done = await _done(stub)
     ended = time.perf_counter()
+    used = difference(cpu, cpu_seconds(mesh, PROCESSES))
     _row("jobs accepted", QUEUED / (queued - began), None, "/s")
     _row("queue drained", (done - start) / (ended - queued), DRAINED_PER_S, "/s")
+    _row("CPU of a job", 1000 * sum(used.values()) / QUEUED, None, "ms")
+    for name, seconds in used.items():
+        _row(f"CPU of a job, {name}", 1000 * seconds / QUEUED, None, "ms")
 
 
 async def _list(database: Database) -> None:

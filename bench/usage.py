@@ -1,6 +1,6 @@
 """CPU and memory of the processes of a mesh."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import psutil
 
@@ -8,12 +8,11 @@ from services.common.settings import SERVICES
 from services.mesh.temporary import TemporaryMesh
 
 
-def cpu_seconds(mesh: TemporaryMesh) -> dict[str, float]:
-    """CPU time that each process of the mesh has used, with what it started."""
-    return {
-        name: sum(_cpu(process) for process in _family(mesh.pid(name)))
-        for name in ("redis", *SERVICES)
-    }
+def cpu_seconds(
+    mesh: TemporaryMesh, names: Iterable[str] = ("redis", *SERVICES)
+) -> dict[str, float]:
+    """CPU time that each of these processes of the mesh has used, with what it started."""
+    return {name: sum(_cpu(process) for process in _family(mesh.pid(name))) for name in names}
 
 
 def resident_mb(mesh: TemporaryMesh) -> dict[str, float]:

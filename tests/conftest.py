@@ -3,6 +3,7 @@
 import subprocess
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from redis import Redis
@@ -10,6 +11,7 @@ from redis.exceptions import ConnectionError as NotServing
 
 from services.mesh.plans import redis_plan
 from services.mesh.temporary import TemporaryMesh
+from tests.billing.postgres import Postgres, postgres
 
 
 @pytest.fixture(scope="session")
@@ -32,6 +34,22 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             yield redis.url
         finally:
             server.terminate()
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Postgres]:
+    """A PostgreSQL server."""
+    with postgres() as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty database of each kind."""
+    if request.param == "sqlite":
+        return f"sqlite+aiosqlite:///{tmp_path / 'affectmesh.db'}"
+    server: Postgres = request.getfixturevalue("postgres_server")
+    return server.new_database()
 
 
 def _wait_for(client: "Redis") -> None:

@@ -15,12 +15,11 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
+from services.common.database import Serial
+
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 metadata = MetaData()
-
-Serial = BigInteger().with_variant(Integer, "sqlite")
-"""SQLite numbers rows only in a column of type INTEGER."""
 
 organizations = Table(
     "organizations",

@@ -10,7 +10,16 @@ from typing import Any, TypeVar
 import structlog
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, Executable, RowMapping, event, make_url, text
+from sqlalchemy import (
+    BigInteger,
+    Connection,
+    Executable,
+    Integer,
+    RowMapping,
+    event,
+    make_url,
+    text,
+)
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -20,6 +29,9 @@ from services.common import errors, metrics
 log = structlog.get_logger()
 
 R = TypeVar("R")
+
+Serial = BigInteger().with_variant(Integer, "sqlite")
+"""Type of the column that numbers the rows: SQLite does so only in one of type INTEGER."""
 
 BUSY_TIMEOUT_S = 5
 """How long a transaction waits for a locked database or a free connection."""

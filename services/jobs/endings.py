@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from google.protobuf.message import Message
-from sqlalchemy import RowMapping, bindparam, case, delete, insert, update
+from sqlalchemy import bindparam, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from affectmesh.v1 import jobs_pb2 as pb
 from services.common import errors, metrics
-from services.common.database import fetch_all
 from services.jobs import messages
+from services.jobs.messages import Row
 from services.jobs.representations import File, events
 from services.jobs.states import MOVES, State
 from services.jobs.tables import jobs, representations, usage
@@ -23,6 +23,9 @@ from services.jobs.usage import Amount
 
 class Outbox(Protocol):
     """Takes what is to be sent, in the transaction of the change that it tells of."""
+
+    async def listening(self, connection: AsyncConnection, org_ids: Collection[int]) -> set[int]:
+        """Those of the organisations that have webhooks."""
 
     async def publish(
         self, connection: AsyncConnection, org_id: int, event: str, data: Mapping[str, Any]
@@ -74,9 +77,7 @@ class Endings:
         self._outbox = outbox
         self._now_ms = now_ms
 
-    async def end(
-        self, connection: AsyncConnection, job: str | Hold, ending: Ending
-    ) -> RowMapping | None:
+    async def end(self, connection: AsyncConnection, job: str | Hold, ending: Ending) -> Row | None:
         """Ends a job and gives it; None where it cannot end so from where it stands, or is held
         by another than `job` says."""
         (row,) = await self.end_all(connection, [(job, ending)])
@@ -84,76 +85,40 @@ class Endings:
 
     async def end_all(
         self, connection: AsyncConnection, endings: Sequence[tuple[str | Hold, Ending]]
-    ) -> list[RowMapping | None]:
+    ) -> list[Row | None]:
         """The same for many jobs."""
         now = self._now_ms()
-        rows = [await self._end(connection, job, ending, now) for job, ending in endings]
-        used = [
-            _usage(row, ending.amount, now)
-            for row, (_, ending) in zip(rows, endings, strict=True)
-            if row is not None and ending.amount is not None
+        ids = [job.job_id if isinstance(job, Hold) else job for job, _ in endings]
+        standing = (await connection.execute(_standing, {"ids": ids})).mappings()
+        rows = {row["job_id"]: row for row in standing}
+        ended = [
+            _ended(rows[job_id], ending, now)
+            if job_id in rows and _may_end(rows[job_id], job, ending.state)
+            else None
+            for job_id, (job, ending) in zip(ids, endings, strict=True)
         ]
-        if used:
+        if any(ended):
+            await self._write(connection, [one for one in ended if one is not None], now)
+        return [None if one is None else one.row for one in ended]
+
+    async def _write(self, connection: AsyncConnection, ended: Sequence[_Ended], now: int) -> None:
+        changes = [{"job": one.row["job_id"], **one.changes} for one in ended]
+        await connection.execute(_end, changes)
+        if kept := [result for one in ended for result in one.results]:
+            await connection.execute(insert(representations), kept)
+        if used := [_usage(one.row, one.ending.amount, now) for one in ended if one.ending.amount]:
             await connection.execute(insert(usage), used)
-        return rows
+        listening = await self._outbox.listening(connection, {one.row["org_id"] for one in ended})
+        for one in ended:
+            kind = pb.JobKind.Name(one.row["kind"]).removeprefix("JOB_KIND_").lower()
+            waited_s = max(0, now - one.row["created_ms"]) / 1000
+            metrics.JOB_SECONDS.labels(kind, one.ending.state.name.lower()).observe(waited_s)
+            if one.row["org_id"] in listening or one.row["callback_url"]:
+                await self._tell(connection, one)
 
-    async def _end(
-        self, connection: AsyncConnection, job: str | Hold, ending: Ending, now: int
-    ) -> RowMapping | None:
-        values = {
-            "before": [state for state, following in MOVES.items() if ending.state in following],
-            "after": ending.state,
-            "least": 1.0 if ending.state == State.DONE else 0.0,
-            "why": messages.error_text(ending.error) if ending.error else None,
-            "price": ending.charged_usd,
-            "said": json.dumps(ending.summary) if ending.summary else None,
-            "now": now,
-        }
-        if isinstance(job, Hold):
-            query = _end_held
-            values |= {"job": job.job_id, "worker": job.worker_id, "attempt": job.attempt}
-        else:
-            query = _end_any
-            values["job"] = job
-        done = await connection.execute(query, values)
-        row: RowMapping | None = done.mappings().one_or_none()
-        if row is None:
-            return None
-        kind = pb.JobKind.Name(row["kind"]).removeprefix("JOB_KIND_").lower()
-        waited_s = max(0, now - row["created_ms"]) / 1000
-        metrics.JOB_SECONDS.labels(kind, ending.state.name.lower()).observe(waited_s)
-        results = await self._keep(connection, row, ending.files)
-        await self._tell(connection, row, results, ending)
-        return row
-
-    async def _keep(
-        self, connection: AsyncConnection, row: RowMapping, files: Sequence[pb.Representation]
-    ) -> list[RowMapping]:
-        if not files:
-            return []
-        job_id = row["job_id"]
-        await connection.execute(delete(representations).where(representations.c.job_id == job_id))
-        values = [
-            {
-                "job_id": job_id,
-                "position": position,
-                "content_type": file.content_type,
-                "file_name": file.file_name,
-                "media_id": file.media_id,
-            }
-            for position, file in enumerate(files)
-        ]
-        query = insert(representations).values(values).returning(representations)
-        return await fetch_all(connection, query)
-
-    async def _tell(
-        self,
-        connection: AsyncConnection,
-        row: RowMapping,
-        results: Sequence[RowMapping],
-        ending: Ending,
-    ) -> None:
-        job = messages.job(row, results)
+    async def _tell(self, connection: AsyncConnection, ended: _Ended) -> None:
+        row, ending = ended.row, ended.ending
+        job = messages.job(row, ended.results)
         for event in events.of_job(job, ending.result):
             await self._outbox.publish(connection, row["org_id"], event.name, event.data)
         if row["callback_url"]:
@@ -168,6 +133,29 @@ class Endings:
             )
 
 
+@dataclass(frozen=True)
+class _Ended:
+    """A job as it ended, and what has changed by that."""
+
+    row: Row
+    changes: Mapping[str, Any]
+    ending: Ending
+
+    @property
+    def results(self) -> list[dict[str, Any]]:
+        """Rows of the table `representations`."""
+        return [
+            {
+                "job_id": self.row["job_id"],
+                "position": position,
+                "content_type": file.content_type,
+                "file_name": file.file_name,
+                "media_id": file.media_id,
+            }
+            for position, file in enumerate(self.ending.files)
+        ]
+
+
 def held(hold: Hold) -> tuple[Any, ...]:
     """The conditions under which a job is still held so."""
     return (
@@ -178,34 +166,41 @@ def held(hold: Hold) -> tuple[Any, ...]:
     )
 
 
-_end_any = (
-    update(jobs)
-    .where(
-        jobs.c.job_id == bindparam("job"),
-        jobs.c.state.in_(bindparam("before", expanding=True)),
-    )
-    .values(
-        state=bindparam("after"),
-        progress=case(
-            (jobs.c.progress < bindparam("least"), bindparam("least")), else_=jobs.c.progress
-        ),
-        error=bindparam("why"),
-        charged_usd=bindparam("price"),
-        summary=bindparam("said"),
-        worker_id=None,
-        handed_ms=None,
-        updated_ms=bindparam("now"),
-        ended_ms=bindparam("now"),
-    )
-    .returning(jobs)
+def _may_end(row: Row, job: str | Hold, state: State) -> bool:
+    if isinstance(job, Hold) and (row["worker_id"], row["attempts"]) != (
+        job.worker_id,
+        job.attempt,
+    ):
+        return False
+    return state in MOVES[State(row["state"])]
+
+
+def _ended(row: Row, ending: Ending, now: int) -> _Ended:
+    changes = {
+        "state": ending.state,
+        "progress": 1.0 if ending.state == State.DONE else row["progress"],
+        "error": messages.error_text(ending.error) if ending.error else None,
+        "charged_usd": ending.charged_usd,
+        "summary": json.dumps(ending.summary) if ending.summary else None,
+        "worker_id": None,
+        "updated_ms": now,
+        "ended_ms": now,
+    }
+    return _Ended({**row, **changes}, changes, ending)
+
+
+_standing = (
+    select(jobs)
+    .where(jobs.c.job_id.in_(bindparam("ids", expanding=True)))
+    .order_by(jobs.c.sequence)
+    .with_for_update()
 )
+"""Locked until the transaction ends; SQLite has one writer at a time anyway."""
 
-_end_held = _end_any.where(
-    jobs.c.worker_id == bindparam("worker"), jobs.c.attempts == bindparam("attempt")
-)
+_end = update(jobs).where(jobs.c.job_id == bindparam("job"))
 
 
-def _usage(row: RowMapping, amount: Amount, now_ms: int) -> dict[str, Any]:
+def _usage(row: Row, amount: Amount, now_ms: int) -> dict[str, Any]:
     return {
         "job_id": row["job_id"],
         "org_id": row["org_id"],

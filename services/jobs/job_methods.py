@@ -8,17 +8,20 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import grpc
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from affectmesh.v1 import jobs_pb2 as pb
-from services.billing.plans import PLANS, Plan
-from services.common import caller, errors
+from services.billing.plans import PLANS
+from services.common import caller
 from services.common.caller import Caller
 from services.common.database import Database
 from services.common.resources import invalid, new_id, page_number, page_size, page_token, text
-from services.jobs import execution, messages
+from services.jobs import execution, messages, plan_limits
+from services.jobs.batches import Batches
 from services.jobs.deletion import Deletion
 from services.jobs.endings import Ending, Endings
 from services.jobs.media import MediaStore
+from services.jobs.messages import Row
 from services.jobs.notices import Notices
 from services.jobs.records import Key, Records
 from services.jobs.states import State, move
@@ -43,6 +46,7 @@ class JobMethods:
     """Contract in, contract out."""
 
     database: Database
+    batches: Batches
     media: MediaStore
     jobs: Records
     endings: Endings
@@ -76,16 +80,23 @@ class JobMethods:
             "updated_ms": now,
             "expires_ms": now + self.retention_ms,
         }
-        over = _over(PLANS[asking.plan], media)
-        async with self.database.write() as connection:
+        plan = PLANS[asking.plan]
+        over = media is not None and media.duration_ms > plan.max_duration_ms
+
+        async def add(connection: AsyncConnection) -> tuple[Row, bool]:
             if key is not None:
                 known = await self.jobs.known(connection, asking.org_id, key)
                 if known is not None:
-                    return await self._job(asking.org_id, known["job_id"])
-            row = await self.jobs.add(connection, values, key)
-            if over is not None:
-                ending = Ending(State.REJECTED, over)
+                    return known, False
+            row: Row = await self.jobs.add(connection, values, key)
+            if over:
+                ending = Ending(State.REJECTED, plan_limits.too_long(plan))
                 row = await self.endings.end(connection, row["job_id"], ending) or row
+            return row, True
+
+        row, new = await self.batches.write(add)
+        if not new:
+            return await self._job(asking.org_id, row["job_id"])
         self.notices.changed(row["job_id"])
         return messages.job(row)
 
@@ -121,7 +132,7 @@ class JobMethods:
     async def CancelJob(self, request: pb.CancelJobRequest, _context: Context) -> pb.Job:
         org_id = caller.required().org_id
         async with self.database.write() as connection:
-            row = await self.jobs.find(connection, org_id, request.job_id)
+            row: Row = await self.jobs.find(connection, org_id, request.job_id)
             if row["state"] == State.CANCELLED:
                 return messages.job(row)
             move(State(row["state"]), State.CANCELLED)
@@ -249,15 +260,3 @@ def _entry(entry: str) -> str:
     if entry not in _ENTRIES:
         raise invalid("entry", f"{entry[:32]!r} is no entry of a job.", 'Use "input" or "result".')
     return entry
-
-
-def _over(plan: Plan, media: pb.Media | None) -> errors.PayloadTooLarge | None:
-    if media is None or media.duration_ms <= plan.max_duration_ms:
-        return None
-    limit = f"{plan.max_duration_ms // 60_000} minutes"
-    return errors.PayloadTooLarge(
-        f"The recording is longer than the {limit} of the plan.",
-        limit=limit,
-        plan=plan.name,
-        suggestion="Send a shorter one, or take a larger plan.",
-    )

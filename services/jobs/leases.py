@@ -60,7 +60,6 @@ _claim = (
         progress=0.0,
         worker_id=bindparam("worker"),
         attempts=jobs.c.attempts + 1,
-        handed_ms=None,
         updated_ms=bindparam("now"),
     )
     .returning(jobs)

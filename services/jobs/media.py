@@ -21,7 +21,7 @@ from services.common.caller import Caller
 from services.common.database import Database, fetch_all, fetch_first
 from services.common.resources import new_id, now_ms, timestamp
 from services.common.settings import Settings
-from services.jobs import content, file_names, playing_time
+from services.jobs import content, file_names, plan_limits, playing_time
 from services.jobs.content import HEAD_BYTES, Content
 from services.jobs.store import Store, open_store
 from services.jobs.store.store import PIECE_BYTES
@@ -276,7 +276,7 @@ class MediaStore:
         async with self._measuring:
             duration_ms, video = await in_thread(measure)
         if duration_ms > plan.max_duration_ms:
-            raise _over(f"{plan.max_duration_ms // 60_000} minutes", "plays longer", plan)
+            raise plan_limits.too_long(plan)
         return duration_ms, kind.content_type if video else kind.sound_type or kind.content_type
 
 
@@ -321,8 +321,7 @@ class _Upload:
     async def _count(self, piece: bytes) -> bytes:
         self.size += len(piece)
         if self._plan and self.size > self._plan.max_upload_bytes:
-            limit = f"{self._plan.max_upload_bytes // 1024 // 1024} MiB"
-            raise _over(limit, "is larger", self._plan)
+            raise plan_limits.too_large(self._plan)
         await in_thread(self._digest.update, piece)
         return piece
 
@@ -343,15 +342,6 @@ def message(row: RowMapping | dict[str, Any]) -> pb.Media:
 
 def _key(row: RowMapping | dict[str, Any]) -> str:
     return f"{row['org_id']}/{row['media_id']}"
-
-
-def _over(limit: str, how: str, plan: Plan) -> errors.PayloadTooLarge:
-    return errors.PayloadTooLarge(
-        f"The file {how} than the {limit} of the plan.",
-        limit=limit,
-        plan=plan.name,
-        suggestion="Send a shorter file, or take a larger plan.",
-    )
 
 
 async def _read(data: bytes | Path) -> AsyncIterator[bytes]:

@@ -11,8 +11,11 @@ from affectmesh.v1 import jobs_pb2 as pb
 from services.common import errors
 from services.common.resources import timestamp
 
+Row = RowMapping | dict[str, Any]
+"""As it is read, or as it will be."""
 
-def job(row: RowMapping, representations: Iterable[RowMapping] = ()) -> pb.Job:
+
+def job(row: Row, representations: Iterable[Row] = ()) -> pb.Job:
     """A job."""
     return pb.Job(
         job_id=row["job_id"],
@@ -36,21 +39,21 @@ def job(row: RowMapping, representations: Iterable[RowMapping] = ()) -> pb.Job:
     )
 
 
-def source(row: RowMapping) -> pb.JobInput | None:
+def source(row: Row) -> pb.JobInput | None:
     """What a job works on, as it was given; None for nothing."""
     if row["url"]:
         return pb.JobInput(url=row["url"])
     return pb.JobInput(media_id=row["media_id"]) if row["media_id"] else None
 
 
-def representation(row: RowMapping) -> pb.Representation:
+def representation(row: Row) -> pb.Representation:
     """One form of a result."""
     return pb.Representation(
         content_type=row["content_type"], file_name=row["file_name"], media_id=row["media_id"]
     )
 
 
-def annotation(row: RowMapping) -> pb.Annotation:
+def annotation(row: Row) -> pb.Annotation:
     """A note."""
     return pb.Annotation(
         annotation_id=row["annotation_id"],

@@ -17,6 +17,7 @@ from services.common.database import Database
 from services.common.resources import now_ms
 from services.common.server import Service
 from services.jobs import messages
+from services.jobs.batches import Batches
 from services.jobs.deletion import Deletion
 from services.jobs.dispatcher import Dispatcher
 from services.jobs.endings import Endings
@@ -76,6 +77,7 @@ class JobServicer(JobMethods, MediaMethods, WebhookMethods, jobs_pb2_grpc.JobSer
         outbox = open_outbox(settings, database)
         self.running: set[asyncio.Future[Any]] = set()
         self.database = database
+        self.batches = Batches(database)
         self.now_ms = now_ms
         self.retention_ms = settings.retention_days * DAY_MS
         self.media = MediaStore.open(settings, database)
@@ -93,10 +95,10 @@ class JobServicer(JobMethods, MediaMethods, WebhookMethods, jobs_pb2_grpc.JobSer
         self._upkeep = Upkeep()
         dispatcher = Dispatcher(database, self._sender, now_ms)
         usage = UsageSender(database, channels)
-        self._upkeep.add("dispatch", _TICK_S, dispatcher.run, rest_s=0.01)
+        self._upkeep.add("dispatch", _TICK_S, dispatcher.run, rest_s=0.02)
         self._upkeep.add("recover", BEAT_S, self._recover)
         self._upkeep.add("bill", _TICK_S, usage.send, rest_s=0.25)
-        self._upkeep.add("tell webhooks", _TICK_S, self._wake_webhooks, rest_s=0.05)
+        self._upkeep.add("tell webhooks", _TICK_S, self._wake_webhooks, rest_s=0.1)
         thresholds = Thresholds(database, outbox, channels, now_ms)
         self._upkeep.add("tell of thresholds", _TELL_S, thresholds.tell)
         self._upkeep.add("count", _COUNT_S, Gauges(database, now_ms).read)
@@ -115,6 +117,7 @@ class JobServicer(JobMethods, MediaMethods, WebhookMethods, jobs_pb2_grpc.JobSer
     async def close(self) -> None:
         """Ends what is in flight; what is left is done after the next start."""
         await asyncio.gather(*self.running, return_exceptions=True)
+        await self.batches.close()
         await self._upkeep.close()
         await self.watching.close()
         await self.notices.close()

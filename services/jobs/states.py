@@ -20,7 +20,9 @@ class State(IntEnum):
 
 MOVES: Mapping[State, frozenset[State]] = {
     State.QUEUED: frozenset({State.WORKING, State.CANCELLED, State.REJECTED}),
-    State.WORKING: frozenset({State.DONE, State.ERROR, State.CANCELLED, State.QUEUED}),
+    State.WORKING: frozenset(
+        {State.DONE, State.ERROR, State.CANCELLED, State.QUEUED, State.REJECTED}
+    ),
     State.DONE: frozenset(),
     State.ERROR: frozenset(),
     State.CANCELLED: frozenset(),

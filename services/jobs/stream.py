@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 from typing import Any
 
 import structlog
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from taskiq import AckableMessage
-from taskiq.acks import AcknowledgeType
-from taskiq.kicker import AsyncKicker
-from taskiq.receiver import Receiver
-from taskiq_redis import RedisStreamBroker
+from redis.exceptions import ResponseError
 
 from services.billing.announcements import OUTAGES
 from services.common.settings import Settings
@@ -24,7 +21,9 @@ log = structlog.get_logger()
 
 STREAM = "affectmesh:jobs"
 GROUP = "workers"
-TASK = "work"
+
+_JOB = "job"
+"""Field of an entry: the job's id."""
 
 _BLOCK_MS = 1000
 _IDLE_MS = 30_000
@@ -36,6 +35,8 @@ _LONGEST = 10_000
 _TIMEOUT_S = 3.0
 _RETRY_S = 0.25
 
+Entry = tuple[bytes, dict[bytes, bytes]]
+
 
 def required_url(settings: Settings) -> str:
     """The Redis of the settings; ends the process where there is none."""
@@ -45,42 +46,9 @@ def required_url(settings: Settings) -> str:
     return settings.redis_url
 
 
-class _Broker(RedisStreamBroker):
-    """taskiq's broker. It looks for what others left when nothing new comes, not after every entry,
-    and reads and acknowledges with one client: half of the CPU of a short job."""
-
-    async def listen(self) -> AsyncGenerator[AckableMessage, None]:
-        redis = Redis(connection_pool=self.connection_pool)
-        while True:
-            fetched: Any = await redis.xreadgroup(
-                GROUP, self.consumer_name, {STREAM: ">"}, count=1, block=_BLOCK_MS
-            )
-            entries = [entry for _, found in fetched for entry in found]
-            if not entries:
-                claimed: Any = await redis.xautoclaim(
-                    STREAM, GROUP, self.consumer_name, min_idle_time=_IDLE_MS, count=1
-                )
-                entries = claimed[1]
-            for entry, fields in entries:
-                yield AckableMessage(data=fields[b"data"], ack=_acknowledge(redis, entry))
-
-
-def _acknowledge(redis: Redis, entry: bytes) -> Callable[[], Awaitable[None]]:
-    async def acknowledge() -> None:
-        await redis.xack(STREAM, GROUP, entry)
-
-    return acknowledge
-
-
-def open_broker(redis_url: str, consumer: str) -> RedisStreamBroker:
-    """A connection to the stream, under a name of its own among the workers."""
-    return _Broker(
+def _connect(redis_url: str) -> Redis:
+    return Redis.from_url(
         redis_url,
-        queue_name=STREAM,
-        consumer_group_name=GROUP,
-        consumer_name=consumer,
-        consumer_id="0",
-        maxlen=_LONGEST,
         socket_timeout=_TIMEOUT_S,
         socket_connect_timeout=_TIMEOUT_S,
         retry=Retry(NoBackoff(), 0),
@@ -91,29 +59,29 @@ class Sender:
     """Hands jobs over."""
 
     def __init__(self, redis_url: str) -> None:
-        self._broker = open_broker(redis_url, "dispatcher")
+        self._redis = _connect(redis_url)
 
     async def send(self, job_ids: Iterable[str]) -> None:
         """Puts jobs on the stream. What an outage loses, the dispatcher hands over again."""
-        kicker: AsyncKicker[[str], None] = AsyncKicker(TASK, self._broker, {})
         try:
-            for job_id in job_ids:
-                await kicker.kiq(job_id)
-        except Exception as error:
+            async with self._redis.pipeline(transaction=False) as commands:
+                for job_id in job_ids:
+                    commands.xadd(STREAM, {_JOB: job_id}, maxlen=_LONGEST)
+                await commands.execute()
+        except OUTAGES as error:
             log.warning("jobs not handed over", problem=str(error))
 
     async def forget(self, consumers: Iterable[str]) -> None:
         """Strikes workers that died from the list."""
         try:
-            async with Redis(connection_pool=self._broker.connection_pool) as redis:
-                for consumer in consumers:
-                    await redis.xgroup_delconsumer(STREAM, GROUP, consumer)
+            for consumer in consumers:
+                await self._redis.xgroup_delconsumer(STREAM, GROUP, consumer)
         except OUTAGES as error:
             log.warning("worker still listed", problem=str(error))
 
     async def close(self) -> None:
         """Closes the connection."""
-        await self._broker.shutdown()
+        await self._redis.aclose()
 
 
 class Taker:
@@ -122,36 +90,78 @@ class Taker:
     def __init__(
         self, redis_url: str, consumer: str, slots: int, work: Callable[[str], Awaitable[None]]
     ) -> None:
-        self._broker = open_broker(redis_url, consumer)
+        self._redis = _connect(redis_url)
+        self._consumer = consumer
         self._slots = slots
-        self._stop = asyncio.Event()
-
-        async def task(job_id: str) -> None:
-            await work(job_id)
-
-        self._broker.register_task(task, TASK)
+        self._work = work
+        self._stopping = False
+        self._working: set[asyncio.Task[None]] = set()
+        self._ended: list[bytes] = []
+        """Entries to be acknowledged."""
 
     async def run(self) -> None:
-        """Takes jobs until stopped, through outages of Redis and the loss of its data."""
-        self._broker.is_worker_process = True
-        while not self._stop.is_set():
+        """Takes jobs until stopped, through outages of Redis and the loss of its data; then waits
+        for those at work."""
+        while not self._stopping:
             try:
-                await self._broker.startup()
-                receiver = Receiver(
-                    self._broker,
-                    max_async_tasks=self._slots,
-                    run_startup=False,
-                    ack_type=AcknowledgeType.WHEN_EXECUTED,
-                )
-                await receiver.listen(self._stop)
-            except Exception as error:
+                await self._make_group()
+                while not self._stopping:
+                    await self._take()
+            except OUTAGES as error:
                 log.warning("no jobs from Redis", problem=str(error))
                 await asyncio.sleep(_RETRY_S)
+        if self._working:
+            await asyncio.wait(self._working)
 
     def stop(self) -> None:
         """Takes no more."""
-        self._stop.set()
+        self._stopping = True
 
     async def close(self) -> None:
-        """Closes the connection."""
-        await self._broker.shutdown()
+        """Acknowledges what has ended, and leaves the group."""
+        with suppress(*OUTAGES):
+            if self._ended:
+                await self._redis.xack(STREAM, GROUP, *self._ended)
+            await self._redis.xgroup_delconsumer(STREAM, GROUP, self._consumer)
+        await self._redis.aclose()
+
+    async def _make_group(self) -> None:
+        with suppress(ResponseError):
+            await self._redis.xgroup_create(STREAM, GROUP, id="0", mkstream=True)
+
+    async def _take(self) -> None:
+        """Takes as many jobs as there are free places."""
+        while len(self._working) >= self._slots:
+            await asyncio.wait(self._working, return_when=asyncio.FIRST_COMPLETED)
+        for entry, fields in await self._next(self._slots - len(self._working)):
+            if not self._stopping:
+                self._begin(entry, fields)
+
+    async def _next(self, count: int) -> list[Entry]:
+        """New entries; when none come, what others took long ago and did not acknowledge.
+        Acknowledges what has ended meanwhile in the same breath."""
+        ended, self._ended = self._ended, []
+        async with self._redis.pipeline(transaction=False) as commands:
+            if ended:
+                commands.xack(STREAM, GROUP, *ended)
+            commands.xreadgroup(GROUP, self._consumer, {STREAM: ">"}, count=count, block=_BLOCK_MS)
+            found: Any = (await commands.execute())[-1]
+        entries = [entry for _, taken in found for entry in taken]
+        if not entries:
+            left: Any = await self._redis.xautoclaim(
+                STREAM, GROUP, self._consumer, min_idle_time=_IDLE_MS, count=count
+            )
+            entries = left[1]
+        return entries
+
+    def _begin(self, entry: bytes, fields: dict[bytes, bytes]) -> None:
+        task = asyncio.create_task(self._see_through(entry, fields.get(_JOB.encode(), b"")))
+        self._working.add(task)
+        task.add_done_callback(self._working.discard)
+
+    async def _see_through(self, entry: bytes, job_id: bytes) -> None:
+        try:
+            await self._work(job_id.decode())
+        except Exception:
+            log.exception("job not worked on", job_id=job_id.decode())
+        self._ended.append(entry)

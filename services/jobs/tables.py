@@ -17,12 +17,11 @@ from sqlalchemy import (
     Text,
 )
 
+from services.common.database import Serial
+
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 metadata = MetaData()
-
-Serial = BigInteger().with_variant(Integer, "sqlite")
-"""SQLite numbers rows only in a column of type INTEGER."""
 
 jobs = Table(
     "jobs",
@@ -50,7 +49,6 @@ jobs = Table(
     Column("summary", Text),
     Column("attempts", Integer, nullable=False),
     Column("worker_id", String(32)),
-    Column("handed_ms", BigInteger),
     Column("not_before_ms", BigInteger, nullable=False),
     Column("created_ms", BigInteger, nullable=False),
     Column("updated_ms", BigInteger, nullable=False),
@@ -60,13 +58,12 @@ jobs = Table(
     Index("ix_jobs_listed", "org_id", "sequence", "state"),
     Index("ix_jobs_listed_dialect", "org_id", "dialect", "sequence", "state"),
     Index("ix_jobs_waiting", "state", "org_id", "rank", "sequence"),
-    Index("ix_jobs_handed", "handed_ms", "org_id"),
     Index("ix_jobs_media_id", "media_id"),
 )
 """`rank` is the priority with its sign turned: the lowest is first. `media_id` is the input, also
 where it was fetched from `url`. `options`, `metadata`, `summary` and `error` (a JobError) are JSON.
-Of what is WORKING, `worker_id` names who has it; what is QUEUED was handed to the workers at
-`handed_ms`, or was not. `erasure` is set once a deletion has begun: the sha256 of each file."""
+Of what is WORKING, `worker_id` names who has it; what is QUEUED is not handed to the workers before
+`not_before_ms`. `erasure` is set once a deletion has begun: the sha256 of each file."""
 
 idempotency_keys = Table(
     "job_idempotency_keys",

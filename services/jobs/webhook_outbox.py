@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from sqlalchemy import insert, select
+from sqlalchemy import bindparam, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.common.resources import new_id
@@ -26,6 +26,11 @@ class WebhookOutbox:
 
     def __init__(self, now_ms: Callable[[], int]) -> None:
         self._now_ms = now_ms
+
+    async def listening(self, connection: AsyncConnection, org_ids: Collection[int]) -> set[int]:
+        """Those of the organisations that have webhooks."""
+        found = await connection.execute(_listening, {"orgs": list(org_ids)})
+        return set(found.scalars())
 
     async def publish(
         self, connection: AsyncConnection, org_id: int, event: str, data: Mapping[str, Any]
@@ -85,6 +90,13 @@ class WebhookOutbox:
             "created_ms": now,
             "due_ms": now,
         }
+
+
+_listening = (
+    select(webhooks.c.org_id)
+    .where(webhooks.c.org_id.in_(bindparam("orgs", expanding=True)), webhooks.c.enabled)
+    .distinct()
+)
 
 
 def _endpoint(url: str) -> str:

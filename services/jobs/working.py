@@ -19,9 +19,10 @@ from services.jobs import leases, messages
 from services.jobs.batches import Batches
 from services.jobs.endings import Ending, Endings, Hold, held
 from services.jobs.execution import Execution, Work
-from services.jobs.fetching import Fetching
+from services.jobs.fetching import Fetching, OverPlan
 from services.jobs.leases import Claim, Claims
 from services.jobs.media import MediaStore
+from services.jobs.messages import Row
 from services.jobs.notices import Notices
 from services.jobs.representations import RENDERERS, SUMMARIES, File
 from services.jobs.states import State
@@ -47,7 +48,7 @@ class _Held:
 
 
 class Worker:
-    """Works on as many jobs at once as it has slots."""
+    """Works on jobs; `slots` says how many it is given at once."""
 
     def __init__(
         self,
@@ -64,7 +65,6 @@ class Worker:
     ) -> None:
         self._id = worker_id
         self._slots = slots
-        self._free = asyncio.Semaphore(slots)
         self._batches = batches
         self._endings = endings
         self._execution = execution
@@ -78,18 +78,17 @@ class Worker:
 
     async def work(self, job_id: str) -> None:
         """Takes a job and sees it to its end; does nothing where it is not to be taken."""
-        async with self._free:
-            row = await self._batches.join(self._claims.take, Claim(job_id, self._id))
-            if row is None:
-                return
-            self._notices.changed(job_id)
-            hold = Hold(job_id, self._id, row["attempts"])
-            task = asyncio.create_task(self._see_through(row, hold))
-            self._held[hold] = _Held(task)
-            try:
-                await asyncio.wait([task])
-            finally:
-                self._held.pop(hold, None)
+        row = await self._batches.join(self._claims.take, Claim(job_id, self._id))
+        if row is None:
+            return
+        self._notices.changed(job_id)
+        hold = Hold(job_id, self._id, row["attempts"])
+        task = asyncio.create_task(self._see_through(row, hold))
+        self._held[hold] = _Held(task)
+        try:
+            await asyncio.wait([task])
+        finally:
+            self._held.pop(hold, None)
 
     async def beat(self) -> None:
         """Says that this worker lives, and stops work on what is no longer its own."""
@@ -115,17 +114,17 @@ class Worker:
         telemetry.request_id.set(hold.job_id)
         caller.current.set(_caller(row))
         try:
-            await self._finish(row, hold)
+            await self._finish(row, hold, await self._input(row, hold))
+        except OverPlan as error:
+            await self._end(hold, Ending(State.REJECTED, error.problem))
         except errors.AffectMeshError as error:
             await self._fail(hold, error, again=error.retriable)
         except Exception:
             log.exception("job failed", job_id=hold.job_id)
             await self._fail(hold, errors.Internal(), again=True)
 
-    async def _finish(self, row: RowMapping, hold: Hold) -> None:
-        work = Work(
-            row["org_id"], row["kind"], json.loads(row["options"]), await self._input(row, hold)
-        )
+    async def _finish(self, row: RowMapping, hold: Hold, media: pb.Media | None) -> None:
+        work = Work(row["org_id"], row["kind"], json.loads(row["options"]), media)
 
         def report(share: float) -> None:
             if hold in self._held:
@@ -180,7 +179,7 @@ class Worker:
         else:
             await self._end(hold, Ending(State.ERROR, error))
 
-    async def _end(self, hold: Hold, ending: Ending) -> RowMapping | None:
+    async def _end(self, hold: Hold, ending: Ending) -> Row | None:
         row = await self._batches.join(self._endings.end_all, (hold, ending))
         self._notices.changed(hold.job_id)
         return row

@@ -26,6 +26,7 @@ def test_only_legal_moves_pass(old: State, new: State) -> None:
         (State.WORKING, State.ERROR),
         (State.WORKING, State.CANCELLED),
         (State.WORKING, State.QUEUED),
+        (State.WORKING, State.REJECTED),
     }
     if (old, new) in legal:
         assert move(old, new) is new

@@ -3,6 +3,8 @@
 import asyncio
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 from sqlalchemy import func, select, update
 
 from affectmesh.v1 import jobs_pb2 as pb
@@ -180,6 +182,37 @@ async def test_a_url_is_fetched_by_the_rules_of_uploads(jobs: Running) -> None:
     failed = await jobs.end((await jobs.create(job)).job_id)
     assert failed.state == pb.JOB_STATE_ERROR
     assert failed.error.code == "FETCH_FAILED"
+
+
+@pytest.mark.parametrize(
+    ("body", "limit"),
+    [
+        pytest.param(speech_wav(5 * 60 + 1), "5 minutes", id="long"),
+        pytest.param(speech_wav(1) + bytes(16 * 1024 * 1024), "16 MiB", id="large"),
+    ],
+)
+async def test_a_url_of_more_than_the_plan_allows_is_rejected(
+    jobs: Running, body: bytes, limit: str
+) -> None:
+    async def give(_request: web.Request) -> web.Response:
+        return web.Response(body=body)
+
+    await jobs.work()
+    app = web.Application()
+    app.router.add_get("/speech.wav", give)
+    async with TestServer(app) as server:
+        job = pb.Job(
+            dialect=pb.DIALECT_NATIVE,
+            kind=pb.JOB_KIND_VOICE,
+            input=pb.JobInput(url=str(server.make_url("/speech.wav"))),
+        )
+        rejected = await jobs.end((await jobs.create(job, plan="free")).job_id)
+    assert rejected.state == pb.JOB_STATE_REJECTED
+    assert rejected.error.code == "PAYLOAD_TOO_LARGE"
+    assert (rejected.error.details["limit"], rejected.error.details["plan"]) == (limit, "free")
+    assert rejected.charged_usd == ""
+    assert await count(jobs, tables.usage) == 0
+    assert await count(jobs, tables.media) == 0
 
 
 async def test_higher_priority_comes_first_within_an_organisation(jobs: Running) -> None:
