@@ -26,8 +26,6 @@ HOP = 160
 BANDS = 80
 #: So few that BLAS multiplies them on one thread: more threads cost more than they help here.
 _ROWS = 20
-#: Log-mel frames a second.
-FRAME_RATE_HZ = SAMPLE_RATE_HZ / HOP
 
 
 @lru_cache(maxsize=1)

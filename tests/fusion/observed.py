@@ -6,7 +6,6 @@ from services.fusion.analyze import Opinion
 from services.fusion.observations import Observations, Saying, Sighting, Word
 from services.fusion.vocabulary import KNOWN
 
-HAPPY = {"happiness": 0.9, "neutral": 0.1}
 NEUTRAL = {"neutral": 0.9, "happiness": 0.1}
 VALENCES = {"happiness": 0.8, "neutral": 0.0, "sadness": -0.6, "anger": -0.5}
 

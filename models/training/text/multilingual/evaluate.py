@@ -26,7 +26,6 @@ from services.text.languages import ENGLISH, MULTILINGUAL
 SENTENCES = Path(__file__).with_name("sentences.tsv")
 PAGE = Path(__file__).parents[4] / "docs" / "languages.md"
 FIRST, LAST = "<!-- table -->", "<!-- end -->"
-SIDES = ("negative", "neutral", "positive")
 
 
 def sentences() -> list[dict[str, str]]:
