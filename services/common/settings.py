@@ -3,8 +3,9 @@
 import json
 import os
 import re
+import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NoReturn
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -23,6 +24,12 @@ def _check_address(given: Any) -> None:
     found = _ADDRESS.fullmatch(given) if isinstance(given, str) else None
     if found is None or not 1 <= int(found[2]) <= 65535:
         raise ValueError(f"{given!r} is not HOST:PORT")
+
+
+def refuse(setting: str, problem: str) -> NoReturn:
+    """Ends the process with status 2, naming a setting (such as REDIS_URL) that is wrong."""
+    print(f"AFFECTMESH_{setting}: {problem}", file=sys.stderr)
+    raise SystemExit(2)
 
 
 MAX_WORKERS = 32
@@ -65,10 +72,14 @@ class Settings(BaseSettings):
         os.cpu_count() or 1, ge=1, le=256, description="Threads a model may use in a process."
     )
     redis_url: str | None = Field(
-        None, description="Redis for limits, queue and events. Default: the supervisor's own."
+        None,
+        pattern=r"^(rediss?|unix)://.",
+        description="Redis for limits, queue and events. Default: the supervisor's own.",
     )
     database_url: str | None = Field(
-        None, description="SQLAlchemy URL of the records. Default: SQLite in the data folder."
+        None,
+        pattern=r"^(sqlite\+aiosqlite|postgresql(\+\w+)?)://.",
+        description="SQLAlchemy URL of the records. Default: SQLite in the data folder.",
     )
     object_store_url: str | None = Field(
         None,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from typing import Any
@@ -15,7 +14,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ResponseError
 
 from services.billing.announcements import OUTAGES
-from services.common.settings import Settings
+from services.common.settings import Settings, refuse
 
 log = structlog.get_logger()
 
@@ -41,8 +40,7 @@ Entry = tuple[bytes, dict[bytes, bytes]]
 def required_url(settings: Settings) -> str:
     """The Redis of the settings; ends the process where there is none."""
     if settings.redis_url is None:
-        print("AFFECTMESH_REDIS_URL: jobs need a Redis.", file=sys.stderr)
-        raise SystemExit(2)
+        refuse("REDIS_URL", "jobs need a Redis.")
     return settings.redis_url
 
 

@@ -38,6 +38,8 @@ def test_no_two_ports_are_the_same() -> None:
         ("AFFECTMESH_REQUEST_TIMEOUT_S", "-1"),
         ("AFFECTMESH_FETCH_ALLOW_PRIVATE", "perhaps"),
         ("AFFECTMESH_LOG_LEVEL", "loud"),
+        ("AFFECTMESH_REDIS_URL", "localhost:6379"),
+        ("AFFECTMESH_DATABASE_URL", "mysql://user@host/records"),
         ("AFFECTMESH_BOOTSTRAP_API_KEY", "short"),
         ("AFFECTMESH_ADDRESSES", "face=somewhere"),
         ("AFFECTMESH_ADDRESSES", '["face"]'),

@@ -16,7 +16,9 @@ from services.mesh.temporary import TemporaryMesh
 HOST = "127.0.0.1"
 
 
-def start(tmp_path: Path, **settings: str) -> "subprocess.CompletedProcess[str]":
+def start(
+    tmp_path: Path, module: str = "services.mesh", *arguments: str, **settings: str
+) -> "subprocess.CompletedProcess[str]":
     http_port, port_base = ports.free_ports(HOST)
     environment = {
         **os.environ,
@@ -26,7 +28,7 @@ def start(tmp_path: Path, **settings: str) -> "subprocess.CompletedProcess[str]"
         **settings,
     }
     return subprocess.run(
-        [sys.executable, "-m", "services.mesh"],
+        [sys.executable, "-m", module, *arguments],
         env=environment,
         capture_output=True,
         text=True,
@@ -49,6 +51,37 @@ def test_wrong_setting_stops_the_start_and_is_named(
     tmp_path: Path, setting: str, value: str
 ) -> None:
     ended = start(tmp_path, **{setting: value})
+    assert ended.returncode == 2
+    assert setting in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("process", "setting", "value"),
+    [
+        *((name, "AFFECTMESH_STOP_GRACE_S", "soon") for name in (*SERVICES, "jobs.worker")),
+        ("jobs", "AFFECTMESH_REDIS_URL", "redis"),
+        ("jobs", "AFFECTMESH_OBJECT_STORE_URL", "ftp://x/y"),
+        ("billing", "AFFECTMESH_DATABASE_URL", "records.db"),
+        ("text", "AFFECTMESH_MODEL_REPOSITORY", "/nowhere"),
+        ("voice", "AFFECTMESH_RESEARCH_REPOSITORY", "/nowhere"),
+        ("face", "AFFECTMESH_TLS_CERT", "/nowhere"),
+    ],
+)
+def test_wrong_setting_stops_each_process_and_is_named(
+    tmp_path: Path, redis_url: str, process: str, setting: str, value: str
+) -> None:
+    ended = start(
+        tmp_path,
+        f"services.{process}",
+        "1",
+        **{
+            "AFFECTMESH_REDIS_URL": redis_url,
+            "AFFECTMESH_VOICE_PACK": "research",
+            setting: value,
+        },
+    )
     assert ended.returncode == 2
     assert setting in ended.stderr
     assert "Traceback" not in ended.stderr

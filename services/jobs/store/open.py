@@ -3,7 +3,7 @@
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from services.common.settings import Settings
+from services.common.settings import Settings, refuse
 from services.jobs.store.folder import FolderStore
 from services.jobs.store.sealed import SealedStore
 from services.jobs.store.store import Store
@@ -29,6 +29,4 @@ def _open_plain(settings: Settings) -> Store:
             from services.jobs.store.s3 import S3Store
 
             return S3Store.of_url(parts)
-    raise SystemExit(
-        "AFFECTMESH_OBJECT_STORE_URL must be file:///FOLDER or s3://BUCKET/PREFIX?endpoint=URL."
-    )
+    refuse("OBJECT_STORE_URL", "give file:///FOLDER or s3://BUCKET/PREFIX?endpoint=URL.")

@@ -15,6 +15,7 @@ from obstore.exceptions import BaseError
 from obstore.store import S3Store as Bucket
 
 from services.common import errors
+from services.common.settings import refuse
 from services.jobs.store.store import PIECE_BYTES
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ class S3Store:
         AWS. Without AWS_ACCESS_KEY_ID, credentials are those of the machine's role."""
         query = {name: values[0] for name, values in parse_qs(url.query).items()}
         if unknown := query.keys() - {"endpoint", "region"}:
-            raise SystemExit(f"AFFECTMESH_OBJECT_STORE_URL: no such option: {', '.join(unknown)}")
+            refuse("OBJECT_STORE_URL", f"no such option: {', '.join(unknown)}")
         bucket = Bucket(
             url.netloc,
             prefix=url.path.strip("/") or None,
