@@ -55,7 +55,8 @@ async def test_server_says_the_digest_of_every_model(
         found = await pair[1]._client.get_model_config(model)
         assert found.config.parameters[DIGEST].string_value == repository[model].info.digest
         assert found.config.model_warmup
-        assert found.config.instance_group[0].count == 1
+        (group,) = repository[model].config.instance_group
+        assert found.config.instance_group[0].count == group.count
 
 
 async def test_other_weights_than_the_repository_holds_are_refused(
