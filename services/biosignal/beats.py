@@ -14,6 +14,7 @@ from math import log
 import numpy as np
 
 from services.biosignal.filters import Indices, Samples, around, middle, moving_median, peaks
+from services.biosignal.nn import Mask
 
 BLOCK_S = 20.0
 """Length over which noise and the template of a beat are taken as steady."""
@@ -34,12 +35,15 @@ class Beats:
     match: (n,) correlation with the beats around, in [-1, 1].
     check_s: (m,) beats that a second, simpler detector found.
     clarity: (k,) for each second, in [0, 1]: 0 where interference drowns the signal.
+    restless: (n - 1,) whether the signal moves between a beat and the next as if it hid another;
+        None where that cannot be told.
     """
 
     times_s: Samples
     match: Samples
     check_s: Samples
     clarity: Samples
+    restless: Mask | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,8 +162,9 @@ def align(
         template -= template.mean()
         template /= max(float(np.linalg.norm(template)), 1e-12)
         views = np.lib.stride_tricks.sliding_window_view(windows, width, axis=1)
-        sums = np.cumsum(np.pad(windows, ((0, 0), (1, 0))), axis=1)
-        squares = np.cumsum(np.pad(windows**2, ((0, 0), (1, 0))), axis=1)
+        sums, squares = np.zeros((2, len(windows), windows.shape[1] + 1))
+        np.cumsum(windows, axis=1, out=sums[:, 1:])
+        np.cumsum(windows**2, axis=1, out=squares[:, 1:])
         mean = (sums[:, width:] - sums[:, :-width]) / width
         power = squares[:, width:] - squares[:, :-width] - width * mean**2
         likeness = (views @ template) / np.sqrt(np.maximum(power, 1e-24))

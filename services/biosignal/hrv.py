@@ -15,7 +15,7 @@ from services.biosignal.filters import Samples, moving_median
 from services.biosignal.nn import Intervals
 
 METHOD = "nn-variability"
-VERSION = "1.1.0"
+VERSION = "1.2.0"
 
 LEAST_S = {
     "heart_rate": 10.0,
@@ -35,6 +35,7 @@ _SEGMENT_S = 300.0
 _LEAST_SHARE = 0.9
 _LEAST_PAIRS = 10
 _LEAST_BEATS = 5
+_NORMAL_SPREAD, _FINEST_MS = 1.4826, 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +100,16 @@ def rmssd(intervals: Intervals) -> float | None:
     if len(pairs) < _LEAST_PAIRS or not long_enough("rmssd_ms", intervals.normal_s):
         return None
     return float(np.sqrt(np.mean(pairs**2)))
+
+
+def unevenness(intervals: Intervals) -> float:
+    """RMSSD over the same from the median difference: 1 of a normal distribution, more where a few
+    differences, such as those of pauses, make most of it; 0 without pairs."""
+    pairs = np.abs(intervals.pairs_ms)
+    if not len(pairs):
+        return 0.0
+    typical = _NORMAL_SPREAD * max(float(np.median(pairs)), _FINEST_MS)
+    return float(np.sqrt(np.mean(pairs**2))) / typical
 
 
 def heart_rate_variability(intervals: Intervals) -> HeartRateVariability:

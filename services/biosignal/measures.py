@@ -133,7 +133,7 @@ def _heart(name: str, values: Samples, signal: Signal, parts: dict[str, list[Str
     broken = validation.damaged(values, signal.rate_hz)
     parts[name] = quality.of_beats(beats, broken, signal.rate_hz)
     usable = quality.usable_at(beats.times_s, parts[name])
-    intervals = nn.between(beats.times_s, beats.match, usable)
+    intervals = nn.between(beats.times_s, beats.match, usable, beats.restless)
     return Heart(name, signal.rate_hz, seconds, int(usable.sum()), intervals)
 
 

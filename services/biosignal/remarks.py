@@ -13,7 +13,7 @@ from services.biosignal.signals import Recording
 from services.biosignal.states import States
 
 _USUAL_BPM = (45.0, 130.0)
-_MOST_EXCLUDED, _MOST_SCATTER = 0.2, 0.15
+_MOST_EXCLUDED, _MOST_SCATTER, _MOST_UNEVEN = 0.2, 0.15, 2.0
 _STEADY_RMSSD_S = 60.0
 _FINE_ECG_HZ, _FINE_PPG_HZ = 125.0, 60.0
 _LENGTHS_ALIKE = 0.05
@@ -78,6 +78,11 @@ def on_heart(
             "IRREGULAR_RHYTHM",
             f"{excluded:.0%} of the intervals are ectopic or doubtful, and RMSSD is {scatter:.0%} "
             "of the mean interval: variability then says little of relaxation.",
+        )
+    elif hrv.unevenness(heart.intervals) > _MOST_UNEVEN:
+        yield Remark(
+            "IRREGULAR_RHYTHM",
+            "A few pauses or jumps make most of RMSSD: variability then says little of relaxation.",
         )
     if heart.source == "ppg":
         yield Remark(

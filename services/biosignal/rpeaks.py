@@ -14,9 +14,10 @@ from services.biosignal.filters import (
     moving_median,
     peaks,
 )
+from services.biosignal.nn import Mask
 
 METHOD = "ecg-envelope-sequence"
-VERSION = "1.0.0"
+VERSION = "1.1.0"
 
 _RATE_HZ = 120.0
 _QRS_HZ = (9.0, 22.0)
@@ -26,6 +27,9 @@ _TEMPLATE_S = 0.09
 _CENTRE_S = 0.1
 _ALIGN_S = 0.08
 _SHIFT_S = 0.02
+_MONITOR_HZ = (0.5, 30.0)
+_QRS_S, _AFTER_QRS_S, _BEFORE_QRS_S = 0.08, 0.4, 0.25
+_RESTLESS = 1 / 3
 
 
 def detect(ecg: Samples, rate_hz: float) -> Beats:
@@ -47,7 +51,8 @@ def detect(ecg: Samples, rate_hz: float) -> Beats:
     centre = _centres(envelope, found.position[chosen], rate_hz)
     time, match = align(shape, centre, rate_hz, _ALIGN_S, _SHIFT_S)
     check = _slope_peaks(shape, rate_hz)
-    return Beats(time / rate_hz, match, check / rate_hz, clear)
+    restless = _restless(spectrum.band(*_MONITOR_HZ, order=2), time, rate_hz)
+    return Beats(time / rate_hz, match, check / rate_hz, clear, restless)
 
 
 def _match(shape: Samples, position: Indices, height: Samples, rate_hz: float) -> Samples:
@@ -80,3 +85,19 @@ def _slope_peaks(shape: Samples, rate_hz: float) -> Indices:
     typical = moving_median(highest, 5)[segment]
     kept: Indices = found[level[found] > 0.4 * typical]
     return kept
+
+
+def _restless(ecg: Samples, time: Samples, rate_hz: float) -> Mask:
+    """Whether the signal between each beat and the next (n - 1,), from 0.4 s after the one, when
+    its T wave is over, to 0.25 s before the other, before its P wave, moves by over a third of a
+    QRS: a beat too broad or too weak for the detector is there, or an artefact that may hide one.
+    """
+    half = int(_QRS_S * rate_hz)
+    beat = np.rint(time).astype(np.intp)
+    qrs = np.ptp(around(ecg, beat, np.arange(-half, half + 1)), axis=1)
+    height = moving_median(qrs, 11)
+    start, end = beat[:-1] + int(_AFTER_QRS_S * rate_hz), beat[1:] - int(_BEFORE_QRS_S * rate_hz)
+    edges = np.clip(np.stack((start, end), axis=1).ravel(), 0, len(ecg) - 1)
+    moves = np.maximum.reduceat(ecg, edges)[::2] - np.minimum.reduceat(ecg, edges)[::2]
+    restless: Mask = moves > _RESTLESS * np.minimum(height[1:], height[:-1])
+    return restless

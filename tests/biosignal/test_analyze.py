@@ -172,6 +172,13 @@ def test_atrial_fibrillation_is_said_to_be_irregular() -> None:
     assert "IRREGULAR_RHYTHM" in codes(analyze({"ecg": heart}, Options()))
 
 
+def test_pauses_are_said_to_make_the_variability() -> None:
+    times = np.delete(synthetic.beat_times(120), 60)
+    found = analyze({"ecg": Signal(synthetic.ecg(times, 120, 256), 256.0, "mV")}, Options())
+    assert "pauses" in text(found, "IRREGULAR_RHYTHM")
+    assert "IRREGULAR_RHYTHM" not in codes(analyze(recording(120), Options()))
+
+
 def test_variability_is_absent_where_not_asked_for() -> None:
     found = analyze(recording(60), Options(hrv=False))
     assert found.heart_rate is not None

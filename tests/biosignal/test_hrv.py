@@ -64,6 +64,58 @@ def test_an_ectopic_beat_does_not_raise_variability() -> None:
     assert with_ectopic.excluded_ratio == pytest.approx(2 / len(steady))
 
 
+NORMAL_MS, EARLY_MS, PAUSE_MS = 850.0, 520.0, 1180.0
+
+
+@pytest.mark.parametrize(
+    "pattern", ["EP", "NEP", "NNEP", "NNNNNNNNEP", "NNNNNEEP", "NNNNNNNNNNNNNEEEP"]
+)
+def test_early_beats_in_any_pattern_leave_the_variability_of_the_normal_ones(pattern: str) -> None:
+    kinds = np.array(list(pattern * (400 // len(pattern))))
+    length = {"N": NORMAL_MS, "E": EARLY_MS, "P": PAUSE_MS}
+    drawn = np.random.default_rng(3).normal(0, 10, len(kinds))
+    intervals = nn.given(np.array([length[kind] for kind in kinds]) + drawn)
+    normal, truly = intervals.normal[12:-12], (kinds == "N")[12:-12]
+    assert not normal[~truly].any()
+    assert np.mean(normal == truly) > 0.98
+    found = hrv.rmssd(intervals.part(10, intervals.end_s[-12]))
+    if "NN" in pattern:
+        assert found == pytest.approx(np.sqrt(2) * 10, rel=0.2)
+    else:
+        assert found is None
+
+
+def test_the_breath_of_the_young_is_no_ectopy() -> None:
+    beats = np.arange(300)
+    found = nn.given(1000 + 180 * np.sin(2 * np.pi * beats / 9))
+    assert found.normal.all()
+
+
+def test_a_still_pause_counts_and_a_restless_one_does_not() -> None:
+    length_s = np.full(60, 0.8)
+    length_s[30] = 1.5
+    times = np.cumsum(length_s)
+    match, usable = np.ones(60), np.ones(60, bool)
+    restless = np.zeros(59, bool)
+    assert nn.between(times, match, usable, restless).normal.all()
+    restless[29] = True
+    assert np.flatnonzero(~nn.between(times, match, usable, restless).normal).tolist() == [29]
+    assert np.flatnonzero(~nn.between(times, match, usable).normal).tolist() == [29]
+
+
+def test_pauses_that_make_most_of_the_variability_are_seen() -> None:
+    even = np.random.default_rng(5).normal(900, 25, 200)
+    assert hrv.unevenness(nn.given(even)) == pytest.approx(1, abs=0.2)
+    paused = even.copy()
+    paused[20::40] += 700
+    still = np.zeros(len(paused), bool)
+    times = np.concatenate(([0.0], np.cumsum(paused))) / 1000
+    whole = np.ones(len(times))
+    found = nn.between(times, whole, whole > 0, still)
+    assert found.normal.all()
+    assert hrv.unevenness(found) > 2
+
+
 def test_intervals_across_unusable_beats_are_left_out() -> None:
     times = synthetic.beat_times(60)
     usable = np.ones(len(times), bool)

@@ -42,6 +42,21 @@ def test_a_missing_beat_is_not_invented() -> None:
     assert len(found) == len(times)
 
 
+def test_a_pause_is_still_unless_something_moves_in_it() -> None:
+    times = synthetic.beat_times(60)
+    missing, paused = times[30], np.delete(times, 30)
+    wave = synthetic.ecg(paused, 60, 256)
+    still = rpeaks.detect(wave, 256).restless
+    assert still is not None
+    assert not still.any()
+    at = np.arange(len(wave)) / 256
+    broad = wave + 0.8 * np.exp(-0.5 * ((at - missing) / 0.1) ** 2)
+    found = rpeaks.detect(broad, 256)
+    assert len(found.times_s) == len(paused)
+    assert found.restless is not None
+    assert np.flatnonzero(found.restless).tolist() == [29]
+
+
 def test_a_beat_of_a_quarter_of_the_height_is_found() -> None:
     times = synthetic.beat_times(60)
     strong, weak = np.delete(times, 30), times[30:31]

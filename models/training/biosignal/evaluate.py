@@ -101,10 +101,11 @@ def _rates(records: list[Electrocardiogram]) -> Iterator[Row]:
     """
     errors: dict[str, list[tuple[float, float]]] = {"sinus": [], "ectopic": []}
     simple: list[float] = []
+    by_record: dict[tuple[str, str], list[float]] = {}
     for record in records:
         beats = rpeaks.detect(record.millivolts, record.rate_hz)
         usable = np.ones(len(beats.times_s), bool)
-        intervals = nn.between(beats.times_s, beats.match, usable)
+        intervals = nn.between(beats.times_s, beats.match, usable, beats.restless)
         true_ms = np.diff(record.beats_s) * 1000
         normal = np.isin(record.kinds, list(NORMAL))
         both = normal[1:] & normal[:-1]
@@ -125,6 +126,10 @@ def _rates(records: list[Electrocardiogram]) -> Iterator[Row]:
                 rooted = hrv.rmssd(_simply_masked(intervals).part(start, start + WINDOW_S))
                 simple.append(abs((rooted or 0.0) - true_root))
             errors[kind].append((abs(rate - true_rate), abs(root - true_root)))
+            by_record.setdefault((kind, record.name), []).append(abs(root - true_root))
+    print("RMSSD error by record, ms: mean (median) of windows of five minutes")
+    for (kind, name), off in sorted(by_record.items()):
+        print(f"{kind:8} {name} {np.mean(off):6.1f} ({np.median(off):.1f}) of {len(off)}")
     targets = {"sinus": (0.04, 2.7), "ectopic": (0.28, 13.6)}
     for kind, found in errors.items():
         rate_error, root_error = np.mean(found, axis=0)
