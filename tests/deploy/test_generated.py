@@ -1,5 +1,6 @@
 """Generated files are as their sources make them."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,12 @@ def test_every_alert_has_a_page_that_says_what_to_do(alert: Alert) -> None:
     assert page.startswith(f"# {alert.name}\n")
     for heading in ("## Meaning", "## Check", "## Remedy"):
         assert heading in page
+
+
+def test_the_list_of_pages_names_every_alert_and_whether_it_wakes_somebody() -> None:
+    page = (RUNBOOKS / "README.md").read_text()
+    listed = re.findall(r"^\| \[(\w+)\]\((\S+)\) \| (\w+) \|$", page, re.M)
+    assert listed == [(alert.name, alert.runbook, alert.severity) for alert in ALERTS]
 
 
 def test_every_page_belongs_to_an_alert() -> None:
