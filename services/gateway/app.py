@@ -15,7 +15,8 @@ from services.common.channels import Channels, call
 from services.common.settings import SERVICES, Settings
 from services.gateway import accounts, openapi
 from services.gateway.dialects import affectiva, deepaffects, emovision, phonexia, wia
-from services.gateway.endpoint import refusal
+from services.gateway.endpoint import STOPPING, refusal
+from services.gateway.lingering import Lingering
 from services.gateway.native import jobs, media, webhooks
 from services.gateway.policy import Policy
 from services.gateway.streaming import routes as streaming
@@ -28,8 +29,9 @@ def build(
     channels: Channels,
     policy: Policy,
     health: ASGIApp | None = None,
+    stopping: asyncio.Event | None = None,
 ) -> ASGIApp:
-    """The application with the routes of every dialect."""
+    """The application with the routes of every dialect; `stopping` is set when the server stops."""
     readiness = _Readiness(channels)
     analyses = list(wia.routes(settings, channels, policy))
     app: ASGIApp = Starlette(
@@ -42,7 +44,8 @@ def build(
         ],
         exception_handlers={404: _no_route, 405: _no_route},
     )
-    return _Shortcut({route.path: route.app for route in analyses}, app)
+    app = _Shortcut({route.path: route.app for route in analyses}, app)
+    return Lingering(_Stoppable(app, stopping or asyncio.Event()))
 
 
 def surface(settings: Settings, channels: Channels, policy: Policy) -> Iterator[BaseRoute]:
@@ -64,6 +67,18 @@ class _Shortcut:
         if scope["type"] == "http" and scope["method"] == "POST":
             app = self._endpoints.get(scope["path"], app)
         await app(scope, receive, send)
+
+
+class _Stoppable:
+    """Lets requests know that the server stops."""
+
+    def __init__(self, app: ASGIApp, stopping: asyncio.Event) -> None:
+        self._app = app
+        self._stopping = stopping
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope[STOPPING] = self._stopping
+        await self._app(scope, receive, send)
 
 
 class Health:

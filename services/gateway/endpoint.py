@@ -57,6 +57,9 @@ class Answer:
 
 Handler = Callable[["Exchange"], Awaitable[Answer]]
 
+STOPPING = "affectmesh.stopping"
+"""Where the scope of a request has an event that is set when the server stops."""
+
 
 @dataclass
 class Exchange:
@@ -72,6 +75,12 @@ class Exchange:
     def connection(self) -> HTTPConnection:
         """The request without its body."""
         return HTTPConnection(self.scope)
+
+    @property
+    def stopping(self) -> asyncio.Event:
+        """Set when the server stops: who waits for something then answers with what there is."""
+        event: asyncio.Event = self.scope.get(STOPPING) or asyncio.Event()
+        return event
 
     async def json(self, limit_bytes: int) -> Any:
         """The decoded body.
@@ -98,15 +107,21 @@ class Exchange:
         """The whole body. Raises as `chunks` does."""
         return b"".join([chunk async for chunk in self.chunks(limit_bytes)])
 
-    async def chunks(self, limit_bytes: int, idle_s: float | None = None) -> AsyncIterator[bytes]:
+    async def chunks(
+        self,
+        limit_bytes: int,
+        idle_s: float | None = None,
+        over: errors.PayloadTooLarge | None = None,
+    ) -> AsyncIterator[bytes]:
         """The body as it comes.
 
-        Raises PayloadTooLarge, InvalidRequest when it breaks off, and DeadlineExceeded when
-        nothing comes for idle_s.
+        Raises `over` (by default a PayloadTooLarge that names the limit) when it is too large,
+        InvalidRequest when it breaks off, and DeadlineExceeded when nothing comes for idle_s.
         """
+        over = over or _over(limit_bytes)
         length = Headers(scope=self.scope).get("content-length", "0")
         if length.isdecimal() and int(length) > limit_bytes:
-            raise _over(limit_bytes)
+            raise over
         size = 0
         while True:
             message = await self._next(idle_s)
@@ -115,7 +130,7 @@ class Exchange:
             chunk: bytes = message.get("body", b"")
             size += len(chunk)
             if size > limit_bytes:
-                raise _over(limit_bytes)
+                raise over
             if chunk:
                 yield chunk
             if not message.get("more_body"):

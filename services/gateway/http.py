@@ -19,7 +19,8 @@ from services.gateway.policy import Policy
 async def register(_server: grpc.aio.Server, service: Service) -> str:
     """Starts the REST server, and what Envoy asks about gRPC calls.
 
-    Both stop with the service, finishing what is in flight.
+    Both stop with the service, finishing what is in flight; who only waits for a job is told at
+    once how it stands.
     """
     allocator.keep_pages()
     settings = service.settings
@@ -27,10 +28,16 @@ async def register(_server: grpc.aio.Server, service: Service) -> str:
     service.closers.append(policy.close)
     logging.getLogger("uvicorn.error").addFilter(_is_no_refusal)
     health = Health(lambda: service.stopping)
-    app = build(settings, service.channels, policy, health)
+    stopping = asyncio.Event()
+    app = build(settings, service.channels, policy, health, stopping)
     asked = ExternalAuthorization(policy, health)
     await _serve(service, asked, settings.host, settings.authorization_port)
     await _serve(service, app, settings.http_host or settings.host, settings.http_port)
+
+    async def end_waiting() -> None:
+        stopping.set()
+
+    service.closers.append(end_waiting)
     return ""
 
 

@@ -14,9 +14,11 @@ from starlette.datastructures import Headers
 
 from affectmesh.v1 import jobs_pb2 as pb
 from affectmesh.v1 import jobs_pb2_grpc
+from services.billing.plans import Plan
 from services.common import errors
 from services.common.channels import Channels, metadata
 from services.gateway.endpoint import Exchange
+from services.jobs import plan_limits
 
 FORM = "multipart/form-data"
 MAX_PARTS = 100
@@ -46,20 +48,20 @@ class Upload:
 
 
 async def receive(
-    exchange: Exchange, channels: Channels, *, files: Collection[str], limit_bytes: int
+    exchange: Exchange, channels: Channels, *, files: Collection[str], plan: Plan | None = None
 ) -> Upload:
     """Reads a multipart form; the fields named by `files` are files, all others are text.
 
-    Files are kept only where the whole form is well; `limit_bytes` is that of all of them together.
+    Files are kept only where the whole form is well; all of them together may have as many bytes
+    as the plan allows to one, and without a plan there are none.
     Raises UnsupportedMedia for another content type, InvalidRequest for a form that is broken,
     repeats a field, or has a file for a text or a text for a file, PayloadTooLarge, and what
     `MediaStore.receive` raises.
     """
     form = _Form(boundary(Headers(scope=exchange.scope).get("content-type", "")))
     reader = _Reader(channels, files)
-    chunks = exchange.chunks(limit_bytes + _FORM_OVERHEAD_BYTES, IDLE_S)
     try:
-        async for chunk in chunks:
+        async for chunk in chunks(exchange, plan, _FORM_OVERHEAD_BYTES):
             for event, content in form.feed(chunk):
                 await reader.take(event, content)
         if not form.complete:
@@ -67,6 +69,15 @@ async def receive(
         return await reader.finish()
     finally:
         reader.cancel()
+
+
+def chunks(exchange: Exchange, plan: Plan | None, overhead_bytes: int = 0) -> AsyncIterator[bytes]:
+    """A body with a file as it comes; one that is too large is told the plan's limit, whatever it
+    may have on top. Raises as `Exchange.chunks` does."""
+    if plan is None:
+        return exchange.chunks(overhead_bytes, IDLE_S)
+    over = plan_limits.too_large(plan)
+    return exchange.chunks(plan.max_upload_bytes + overhead_bytes, IDLE_S, over)
 
 
 async def store(

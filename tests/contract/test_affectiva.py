@@ -250,6 +250,27 @@ async def test_single_faces(
     assert [row[smile] for row in rows] == [str(value) for value in metrics[smile]]
 
 
+async def test_lists_are_followed_page_by_page(mesh: TemporaryMesh, index: dict[str, Any]) -> None:
+    async with await (await tenant(mesh)).client() as user:
+        made = [
+            (await create(user, index, PHOTOGRAPH, "no-op", "face.jpg"))["self"] for _ in range(5)
+        ]
+        for name in ("jobs", "entries"):
+            pages: list[list[str]] = []
+            url = f"{index['v1'][name]}?page_size=2"
+            while url:
+                page = await user.get(url)
+                pages.append([re.findall("job_[a-z0-9]+", one["self"])[0] for one in page.json()])
+                url = page.links.get("next", {}).get("url", "")
+            found = [list(dict.fromkeys(page)) for page in pages]
+            newest_first = [url.rpartition("/")[2] for url in reversed(made)]
+            assert found == [newest_first[:2], newest_first[2:4], newest_first[4:]]
+        whole = await user.get(index["v1"]["jobs"])
+        assert (len(whole.json()), whole.links) == (5, {})
+        for wrong in ("page_size=many", "page_token=?"):
+            assert (await user.get(f"{index['v1']['jobs']}?{wrong}")).status_code == 422
+
+
 async def test_no_op_does_nothing(user: httpx.AsyncClient, index: dict[str, Any]) -> None:
     job = await finished(user, await create(user, index, SPEECH, "no-op", "speech.flac"))
     assert job["status"] == "done"

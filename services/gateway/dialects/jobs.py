@@ -75,11 +75,11 @@ class Jobs:
             raise missing(job_id)
         return job
 
-    async def newest(self, count: int) -> list[pb.Job]:
-        """The newest jobs, at most 100."""
-        request = pb.ListJobsRequest(dialect=self._dialect, page_size=count)
+    async def page(self, size: int, token: str) -> pb.ListJobsResponse:
+        """A page of jobs, newest first: at most 100, after the page that gave the token."""
+        request = pb.ListJobsRequest(dialect=self._dialect, page_size=size, page_token=token)
         found: pb.ListJobsResponse = await call("jobs", self.stub.ListJobs, request, _TIMEOUT_S)
-        return list(found.jobs)
+        return found
 
     async def media(self, media_id: str) -> pb.Media | None:
         """The description of a file, None where it is gone."""

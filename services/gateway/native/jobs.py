@@ -123,7 +123,7 @@ class _Jobs:
         except grpc.aio.AioRpcError as error:
             raise errors.from_rpc(error, "jobs") from error
         return Answer(
-            _events(watched, first),
+            _events(watched, first, exchange.stopping),
             headers={"cache-control": "no-store", "x-accel-buffering": "no"},
             media_type=EVENT_STREAM,
         )
@@ -147,25 +147,43 @@ class _Jobs:
 
 
 async def _events(
-    watched: grpc.aio.UnaryStreamCall[Any, pb.Job], first: Any
+    watched: grpc.aio.UnaryStreamCall[Any, pb.Job], first: Any, stopping: asyncio.Event
 ) -> AsyncIterator[bytes]:
-    """The job at every change as server-sent events, until it ends; `error` where it is deleted."""
-    reading: asyncio.Task[Any] | None = None
+    """The job at every change as server-sent events, until it ends; `error` where it is deleted,
+    and where this server stops."""
+    stopped = asyncio.ensure_future(stopping.wait())
+    reading: asyncio.Future[Any] = stopped
     try:
         message = first
         while message is not grpc.aio.EOF:
             yield _event("job", _render_job(message))
             reading = asyncio.ensure_future(watched.read())
-            while not (await asyncio.wait([reading], timeout=KEEP_ALIVE_S))[0]:
-                yield b": still there\n\n"
+            while not reading.done():
+                await asyncio.wait(
+                    (reading, stopped),
+                    timeout=KEEP_ALIVE_S,
+                    return_when=asyncio.FIRST_COMPLETED,
+                )
+                if not reading.done():
+                    if stopped.done():
+                        yield _problem(_stopping())
+                        return
+                    yield b": still there\n\n"
             message = reading.result()
     except grpc.aio.AioRpcError as problem:
-        error = errors.from_rpc(problem, "jobs")
-        yield _event("error", {"code": error.code, "message": error.message})
+        yield _problem(errors.from_rpc(problem, "jobs"))
     finally:
         watched.cancel()
-        if reading is not None:
-            await asyncio.wait([reading])
+        stopped.cancel()
+        await asyncio.wait((reading, stopped))
+
+
+def _stopping() -> errors.Unavailable:
+    return errors.Unavailable("This server stops; the job goes on.", suggestion="Watch it again.")
+
+
+def _problem(error: errors.AffectMeshError) -> bytes:
+    return _event("error", {"code": error.code, "message": error.message})
 
 
 def _event(name: str, data: Mapping[str, Any]) -> bytes:

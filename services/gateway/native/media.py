@@ -8,7 +8,7 @@ from starlette.routing import Route
 
 from affectmesh.v1 import jobs_pb2 as pb
 from affectmesh.v1 import jobs_pb2_grpc
-from services.billing.plans import PLANS
+from services.billing.plans import PLANS, Plan
 from services.common import errors
 from services.common.channels import Channels, call
 from services.common.settings import Settings
@@ -53,21 +53,19 @@ class _Media:
         plan = PLANS.get(admission.principal.plan, PLANS["free"])
         content_type = exchange.connection.headers.get("content-type", "")
         if content_type.lower().startswith("multipart/"):
-            media = await self._form(exchange, plan.max_upload_bytes)
+            media = await self._form(exchange, plan)
         else:
             media = await uploads.store(
                 self._channels,
                 reading.parameter(exchange, "file_name"),
                 content_type,
-                exchange.chunks(plan.max_upload_bytes, uploads.IDLE_S),
+                uploads.chunks(exchange, plan),
                 sha256=reading.parameter(exchange, "sha256"),
             )
         return Answer(_render(media), 201, {"location": f"/v1/media/{media.media_id}"})
 
-    async def _form(self, exchange: Exchange, limit_bytes: int) -> pb.Media:
-        form = await uploads.receive(
-            exchange, self._channels, files=("file",), limit_bytes=limit_bytes
-        )
+    async def _form(self, exchange: Exchange, plan: Plan) -> pb.Media:
+        form = await uploads.receive(exchange, self._channels, files=("file",), plan=plan)
         if form.fields or not form.files:
             raise errors.InvalidRequest(
                 "The form must hold one file, and nothing else.",

@@ -78,7 +78,7 @@ async def _annotation_fields(exchange: Exchange, channels: Channels) -> Mapping[
     content_type = Headers(scope=exchange.scope).get("content-type", JSON)
     kind = content_type.partition(";")[0].strip().lower()
     if kind == uploads.FORM:
-        form = await uploads.receive(exchange, channels, files=(), limit_bytes=_LARGEST_BODY)
+        form = await uploads.receive(exchange, channels, files=())
         return _in_brackets(form.fields)
     if kind == _URL_ENCODED:
         return _in_brackets(_decoded(await exchange.body(_LARGEST_BODY)))

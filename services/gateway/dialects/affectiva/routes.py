@@ -1,7 +1,8 @@
 """Affectiva's endpoints: clients know the index, and follow its links."""
 
-from collections.abc import Iterator
-from urllib.parse import quote
+from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
+from urllib.parse import quote, urlencode
 
 import orjson
 from starlette.routing import Route
@@ -20,10 +21,12 @@ from services.gateway.dialects.jobs import Jobs, missing
 from services.gateway.dialects.verbs import route
 from services.gateway.endpoint import Answer, Exchange
 from services.gateway.policy import Policy
+from services.gateway.reading import page
 
 _TIMEOUT_S = 10.0
 _LISTED = 100
 _NO_STORE = {"cache-control": "no-store"}
+_NO_MORE: Mapping[str, str] = MappingProxyType({})
 
 
 def routes(_settings: Settings, channels: Channels, policy: Policy) -> Iterator[Route]:
@@ -72,10 +75,8 @@ class _Endpoints:
         """Takes a file and queues a job for it."""
         known = links(exchange.scope)
         admission = await self._access.analyse(exchange)
-        limit_bytes = PLANS[admission.principal.plan].max_upload_bytes
-        form = await uploads.receive(
-            exchange, self._channels, files=(reading.INPUT,), limit_bytes=limit_bytes
-        )
+        plan = PLANS[admission.principal.plan]
+        form = await uploads.receive(exchange, self._channels, files=(reading.INPUT,), plan=plan)
         media = form.files.get(reading.INPUT)
         if media is None:
             raise errors.InvalidRequest(
@@ -99,10 +100,10 @@ class _Endpoints:
         return Answer(views.created(made, known), 201, headers)
 
     async def jobs(self, exchange: Exchange) -> Answer:
-        """The newest jobs."""
+        """A page of jobs, newest first."""
         known = await self._admit_reader(exchange)
-        found = await self._jobs.newest(_LISTED)
-        return _listed([views.listed(job, known) for job in found])
+        found, headers = await self._page(exchange, known.jobs)
+        return _listed([views.listed(job, known) for job in found], headers)
 
     async def job(self, exchange: Exchange) -> Answer:
         """A job with its entries."""
@@ -112,16 +113,17 @@ class _Endpoints:
         return Answer(views.job(job, media, known), headers=_NO_STORE)
 
     async def entries(self, exchange: Exchange) -> Answer:
-        """The entries of the newest jobs, as they stand in the lists of jobs."""
+        """The entries of a page of jobs."""
         known = await self._admit_reader(exchange)
-        found = await self._jobs.newest(_LISTED)
+        found, headers = await self._page(exchange, known.entries)
         return _listed(
             [
                 {"self": known.entry(name), "annotations": known.annotations(name)}
                 for job in found
                 for which in _entries(job)
                 for name in [views.entry_id(job.job_id, which)]
-            ]
+            ],
+            headers,
         )
 
     async def entry(self, exchange: Exchange) -> Answer:
@@ -184,6 +186,16 @@ class _Endpoints:
         await self._access.read(exchange)
         return known
 
+    async def _page(self, exchange: Exchange, url: str) -> tuple[Iterable[pb.Job], dict[str, str]]:
+        """The jobs of the page that is asked for, and the link to the next (RFC 8288)."""
+        size, token = page(exchange)
+        size = size or _LISTED
+        found = await self._jobs.page(size, token)
+        if not found.next_page_token:
+            return found.jobs, {}
+        query = urlencode({"page_size": size, "page_token": found.next_page_token})
+        return found.jobs, {"link": f'<{url}?{query}>; rel="next"'}
+
     async def _find(self, exchange: Exchange) -> tuple[pb.Job, str]:
         name = _named(exchange, "entry_id")
         job_id, which = views.job_of(name)
@@ -220,5 +232,5 @@ def _named(exchange: Exchange, name: str) -> str:
     return str(exchange.scope["path_params"][name])
 
 
-def _listed(entries: list[dict[str, str]]) -> Answer:
-    return Answer(orjson.dumps(entries), headers=_NO_STORE)
+def _listed(entries: list[dict[str, str]], headers: Mapping[str, str] = _NO_MORE) -> Answer:
+    return Answer(orjson.dumps(entries), headers={**_NO_STORE, **headers})

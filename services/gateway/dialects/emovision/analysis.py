@@ -19,9 +19,6 @@ from services.gateway.dialects.emovision.recordings import Recordings
 from services.gateway.endpoint import Answer, Exchange
 from services.jobs.representations import emovision
 
-SHORT_MS = 120_000
-"""Videos up to this long are waited for, unless the client prefers otherwise."""
-
 _FORMATS = frozenset({"video/mp4", "video/quicktime", "video/x-msvideo", "video/webm"})
 _FIELDS = ("metadata", "depth", "language")
 _POLL_S = "2"
@@ -44,9 +41,7 @@ class Analysis:
         preference = prefer.read(exchange.scope["headers"], self._longest_s)
         _check_form(exchange)
         plan = PLANS.get(admission.principal.plan, PLANS["free"])
-        upload = await uploads.receive(
-            exchange, self._channels, files=("video",), limit_bytes=plan.max_upload_bytes
-        )
+        upload = await uploads.receive(exchange, self._channels, files=("video",), plan=plan)
         try:
             video = _video(upload.files)
             asked = _job(video, upload.fields)
@@ -56,16 +51,13 @@ class Analysis:
             raise
         job = await self._recordings.create(exchange, asked)
         exchange.headers["x-quoted-cost-usd"] = job.quoted_usd
-        wait_s = self._wait_s(preference, video)
-        job = await self._recordings.ended(job, wait_s, exchange.receive)
+        job = await self._recordings.ended(job, self._wait_s(preference), exchange)
         return _answer(job, preference)
 
-    def _wait_s(self, preference: Preference, video: pb.Media) -> float:
+    def _wait_s(self, preference: Preference) -> float:
         if preference.wait_s is not None:
             return preference.wait_s
-        if preference.respond_async or video.duration_ms > SHORT_MS:
-            return 0
-        return self._longest_s
+        return 0 if preference.respond_async else self._longest_s
 
 
 def _answer(job: pb.Job, preference: Preference) -> Answer:

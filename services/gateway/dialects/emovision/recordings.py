@@ -91,19 +91,22 @@ class Recordings:
             "The recording has no such file.", suggestion="Analyse it again for its exports."
         )
 
-    async def ended(self, job: pb.Job, wait_s: float, receive: Receive) -> pb.Job:
-        """The job once it has ended; as it stands when time is up or the client leaves."""
+    async def ended(self, job: pb.Job, wait_s: float, exchange: Exchange) -> pb.Job:
+        """The job once it has ended; as it stands when time is up, the client leaves, or this
+        server stops."""
         if wait_s <= 0:
             return job
         watching = asyncio.create_task(self._watch(job, wait_s))
-        leaving = asyncio.create_task(_disconnected(receive))
+        leaving = asyncio.create_task(_disconnected(exchange.receive))
+        stopping = asyncio.create_task(exchange.stopping.wait())
+        waited = (watching, leaving, stopping)
         try:
-            await asyncio.wait({watching, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
             return watching.result() if watching.done() else job
         finally:
-            for task in (watching, leaving):
+            for task in waited:
                 task.cancel()
-            await asyncio.gather(watching, leaving, return_exceptions=True)
+            await asyncio.gather(*waited, return_exceptions=True)
 
     async def _watch(self, job: pb.Job, wait_s: float) -> pb.Job:
         """Outlives a job service that is started again meanwhile."""

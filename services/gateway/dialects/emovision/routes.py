@@ -15,11 +15,12 @@ from services.gateway.access import Access
 from services.gateway.dialects.emovision import reading, views
 from services.gateway.dialects.emovision.analysis import Analysis
 from services.gateway.dialects.emovision.recordings import Recordings
-from services.gateway.dialects.emovision.webhooks import Webhooks
+from services.gateway.dialects.emovision.webhooks import FORM
 from services.gateway.dialects.emovision.words import EmoVision, VideoWords
 from services.gateway.dialects.verbs import route
 from services.gateway.endpoint import Answer, Exchange, Handler
 from services.gateway.policy import Policy
+from services.gateway.webhooks import Webhooks
 from services.jobs.representations import emovision
 
 _MEDIA_TYPES = {
@@ -34,7 +35,7 @@ def routes(settings: Settings, channels: Channels, policy: Policy) -> Iterator[R
     access, recordings = Access(policy), Recordings(channels)
     analysis = Analysis(settings, channels, access, recordings)
     yield route("/api/v1/analyze", VideoWords(), {"POST": analysis})
-    kept, webhooks = _Kept(access, recordings), Webhooks(channels, access)
+    kept, webhooks = _Kept(access, recordings), Webhooks(FORM, channels, access)
     for path, handlers in {**kept.handlers(), **webhooks.handlers()}.items():
         yield route(path, EmoVision(), handlers)
 

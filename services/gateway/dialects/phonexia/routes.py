@@ -9,7 +9,7 @@ import orjson
 from starlette.routing import Route
 
 from affectmesh.v1 import jobs_pb2 as pb
-from services.billing.plans import PLANS
+from services.billing.plans import PLANS, Plan
 from services.common import errors
 from services.common.channels import Channels
 from services.common.settings import Settings
@@ -66,7 +66,7 @@ class _Endpoints:
         """Takes a file and queues a task for it."""
         admission = await self._access.analyse(exchange)
         options = reading.options(exchange.connection.query_params)
-        media = await self._receive(exchange, PLANS[admission.principal.plan].max_upload_bytes)
+        media = await self._receive(exchange, PLANS[admission.principal.plan])
         job = pb.Job(kind=pb.JOB_KIND_VOICE, input=pb.JobInput(media_id=media.media_id))
         job.options.update(options)
         made = await self._jobs.create(exchange, job)
@@ -95,20 +95,22 @@ class _Endpoints:
             answer["error"] = words.body(_failure(job))
         return Answer(answer, headers={"cache-control": "no-store"})
 
-    async def _receive(self, exchange: Exchange, limit_bytes: int) -> pb.Media:
+    async def _receive(self, exchange: Exchange, plan: Plan) -> pb.Media:
         headers = exchange.connection.headers
         try:
             uploads.boundary(headers.get("content-type", ""))
         except errors.UnsupportedMedia as error:
             raise errors.InvalidRequest(error.message, **error.details) from None
         try:
-            form = await uploads.receive(
-                exchange, self._channels, files=(_FILE,), limit_bytes=limit_bytes
-            )
+            form = await uploads.receive(exchange, self._channels, files=(_FILE,), plan=plan)
         except errors.PayloadTooLarge as error:
             if not error.details.get("limit", "").endswith("MiB"):
                 raise
-            details = {**error.details, "max_file_size": str(limit_bytes), "size_unit": "bytes"}
+            details = {
+                **error.details,
+                "max_file_size": str(plan.max_upload_bytes),
+                "size_unit": "bytes",
+            }
             if (size := headers.get("content-length", "")).isdecimal():
                 details["file_size"] = size
             raise errors.PayloadTooLarge("Input media file too large.", **details) from None
