@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float32]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Curve:
     """Monotone piecewise-linear map from a model's score to a probability (isotonic regression,
     Zadrozny and Elkan 2002, thinned to a few knots)."""
 
-    scores: tuple[float, ...]
-    probabilities: tuple[float, ...]
+    scores: NDArray[np.float64]
+    probabilities: NDArray[np.float64]
 
     def __call__(self, score: Floats) -> Floats:
         """Probabilities of scores of any shape; flat outside the knots."""
@@ -49,4 +49,5 @@ def read(path: Path) -> Calibration:
 
 def curve(points: Sequence[Sequence[float]]) -> Curve:
     """A curve from [[score, probability], …] in increasing order of score."""
-    return Curve(tuple(p[0] for p in points), tuple(p[1] for p in points))
+    scores, probabilities = np.array(points, np.float64).T.copy()
+    return Curve(scores, probabilities)

@@ -1,6 +1,7 @@
 """From the 28 labels the model measures to the platform's vocabulary."""
 
 from collections.abc import Mapping
+from itertools import accumulate, chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,28 +59,32 @@ class EmotionTable:
         place = {label: i for i, label in enumerate(labels)}
         self.groups = {name: [place[m] for m in members] for name, members in GROUPS.items()}
         self.fine = {NAMES.get(name, name): place[name] for name in FINE}
-        self.derived = {
-            name: ([place[m] for m, _ in parts], np.array([w for _, w in parts], np.float32))
-            for name, parts in DERIVED.items()
-        }
+        self._members, self._first = _chained(list(self.groups.values()))
+        self._parts, self._first_part = _chained(
+            [[place[m] for m, _ in parts] for parts in DERIVED.values()]
+        )
+        self._weights = np.array([w for parts in DERIVED.values() for _, w in parts], np.float32)
 
     def group_scores(self, probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
         """Noisy or over each group's labels, [..., groups] in the order of GROUPS, uncalibrated."""
-        absent = 1.0 - probabilities
-        return np.stack(
-            [1.0 - absent[..., members].prod(-1) for members in self.groups.values()], -1
-        )
+        absent = 1.0 - probabilities[..., self._members]
+        return np.asarray(1.0 - np.multiply.reduceat(absent, self._first, -1), np.float32)
 
     def coherent(
         self, groups: NDArray[np.float32], labels: NDArray[np.float32]
     ) -> NDArray[np.float32]:
         """Calibrated groups, none less likely than one of its labels."""
-        members = [labels[..., places].max(-1) for places in self.groups.values()]
-        return np.asarray(np.maximum(groups, np.stack(members, -1)), np.float32)
+        likeliest = np.maximum.reduceat(labels[..., self._members], self._first, -1)
+        return np.asarray(np.maximum(groups, likeliest), np.float32)
 
     def derive(self, probabilities: NDArray[np.float32]) -> dict[str, float]:
         """Confidence of each derived label from label probabilities [28]."""
-        return {
-            name: float(1.0 - (1.0 - weights * probabilities[members]).prod())
-            for name, (members, weights) in self.derived.items()
-        }
+        absent = 1.0 - self._weights * probabilities[self._parts]
+        found = 1.0 - np.multiply.reduceat(absent, self._first_part)
+        return dict(zip(DERIVED, found.tolist(), strict=True))
+
+
+def _chained(lists: list[list[int]]) -> tuple[list[int], list[int]]:
+    """All numbers in one list, and where each list begins in it."""
+    ends = list(accumulate(map(len, lists)))
+    return list(chain.from_iterable(lists)), [0, *ends[:-1]]
