@@ -6,7 +6,7 @@ import structlog
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import ReadOnlyError, RedisError
 
 log = structlog.get_logger()
 
@@ -22,13 +22,18 @@ TIMEOUT_S = 0.5
 _RETRY_S = 0.2
 
 
-def connect(redis_url: str) -> Redis:
-    """A client that fails fast; whoever calls decides when to try again."""
+def connect(redis_url: str, timeout_s: float = TIMEOUT_S) -> Redis:
+    """A client that fails fast; whoever calls decides when to try again.
+
+    A server that became a replica refuses writes: the connection to it is closed, and the next one
+    finds the server that took its place.
+    """
     return Redis.from_url(
         redis_url,
-        socket_timeout=TIMEOUT_S,
-        socket_connect_timeout=TIMEOUT_S,
+        socket_timeout=timeout_s,
+        socket_connect_timeout=timeout_s,
         retry=Retry(NoBackoff(), 0),
+        retry_on_error=[ReadOnlyError],
     )
 
 

@@ -8,12 +8,9 @@ from contextlib import suppress
 from typing import Any
 
 import structlog
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import ResponseError
 
-from services.billing.announcements import OUTAGES
+from services.billing.announcements import OUTAGES, connect
 from services.common.settings import Settings, refuse
 
 log = structlog.get_logger()
@@ -44,20 +41,11 @@ def required_url(settings: Settings) -> str:
     return settings.redis_url
 
 
-def _connect(redis_url: str) -> Redis:
-    return Redis.from_url(
-        redis_url,
-        socket_timeout=_TIMEOUT_S,
-        socket_connect_timeout=_TIMEOUT_S,
-        retry=Retry(NoBackoff(), 0),
-    )
-
-
 class Sender:
     """Hands jobs over."""
 
     def __init__(self, redis_url: str) -> None:
-        self._redis = _connect(redis_url)
+        self._redis = connect(redis_url, _TIMEOUT_S)
 
     async def send(self, job_ids: Iterable[str]) -> None:
         """Puts jobs on the stream. What an outage loses, the dispatcher hands over again."""
@@ -88,7 +76,7 @@ class Taker:
     def __init__(
         self, redis_url: str, consumer: str, slots: int, work: Callable[[str], Awaitable[None]]
     ) -> None:
-        self._redis = _connect(redis_url)
+        self._redis = connect(redis_url, _TIMEOUT_S)
         self._consumer = consumer
         self._slots = slots
         self._work = work
