@@ -7,7 +7,17 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from services.biosignal import eda, nn, ppg, quality, respiration, rpeaks, units, validation
+from services.biosignal import (
+    eda,
+    nn,
+    ppg,
+    quality,
+    respiration,
+    rpeaks,
+    temperature,
+    units,
+    validation,
+)
 from services.biosignal.beats import Beats
 from services.biosignal.filters import Samples
 from services.biosignal.hrv import mean_rate, rmssd
@@ -89,6 +99,9 @@ class Measures:
             values = self.warmth.celsius[int(start_s * rate_hz) : int(end_s * rate_hz)]
             if len(values):
                 found = replace(found, temperature_celsius=float(values.mean()))
+            if len(values) >= temperature.LEAST_TREND_S * rate_hz:
+                slope = temperature.trend(values, rate_hz)
+                found = replace(found, temperature_celsius_per_min=slope)
         return found
 
 

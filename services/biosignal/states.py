@@ -13,12 +13,15 @@ Where the numbers come from:
   Psychophysiology, 2007, ch. 7). The range over 5 s is the same activity without a threshold.
 - heart rate: 8 to 26 bpm of rise in the Trier Social Stress Test (Kirschbaum, Pirke and Hellhammer,
   Neuropsychobiology 28 (1993) 76).
-- RMSSD: mean 42 ms at rest (Nunan, Sandercock and Brodie, PACE 33 (2010) 1407); falls with stress
-  (Kim et al., Psychiatry Investig. 15 (2018) 235).
+- usual heart rate and RMSSD at rest: intervals of 926 ms, so 65 bpm, and 42 ms (Nunan, Sandercock
+  and Brodie, PACE 33 (2010) 1407). RMSSD falls with stress (Kim et al., Psychiatry Investig. 15
+  (2018) 235).
 - breathing: 12 to 18 a minute at rest, faster with stress (Grossman, Psychophysiology 20 (1983)
   284).
-- temperature: distal skin cools by about 1 °C (Vinkers et al., Stress 16 (2013) 520); the wrist of
-  healthy people is at 33.3 °C on average over the day (JMIR mHealth and uHealth 9 (2021) e26462).
+- temperature: distal skin cools by about 1 °C in the Trier Social Stress Test (Vinkers et al.,
+  Stress 16 (2013) 520), which lasts 10 minutes: taken here as 0.1 °C a minute, for it begins to
+  cool within seconds (Kistler et al., Int. J. Psychophysiol. 29 (1998) 35). Its level depends on
+  place, room and person, and speaks only against the person's own rest.
 
 Engagement has no such evidence: it is an inverted U over arousal, after Yerkes and Dodson (1908),
 and is marked experimental.
@@ -31,7 +34,7 @@ from dataclasses import dataclass
 from math import exp, log
 
 METHOD = "biosignal-states"
-VERSION = "1.1.0"
+VERSION = "1.2.0"
 EXPERIMENTAL = ("engagement",)
 
 _STEEP_OWN, _STEEP_USUAL = 4.0, 2.0
@@ -56,6 +59,7 @@ class Features:
     conductance_us: float | None = None
     breaths_per_min: float | None = None
     temperature_celsius: float | None = None
+    temperature_celsius_per_min: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +103,11 @@ _COMPONENTS = (
     _Component("responses_per_min", _same, 4.0, 2.5, 0.35, _BODY),
     _Component("range_us", _log_us, log(2.5), 0.02, 0.35, _BODY),
     _Component("conductance_us", _log_us, log(1.5), None, 0.2, frozenset({"stress", "arousal"})),
-    _Component("heart_rate_bpm", _same, 15.0, 75.0, 0.2, _BODY),
+    _Component("heart_rate_bpm", _same, 15.0, 65.0, 0.2, _BODY),
     _Component("rmssd_ms", _log, -log(1.6), 42.0, 0.15, frozenset({"stress", "relaxation"})),
     _Component("breaths_per_min", _same, 5.0, 15.0, 0.15, _BODY),
-    _Component("temperature_celsius", _same, -1.0, 33.3, 0.2, frozenset({"stress"})),
+    _Component("temperature_celsius", _same, -1.0, None, 0.2, frozenset({"stress"})),
+    _Component("temperature_celsius_per_min", _same, -0.1, 0.0, 0.2, frozenset({"stress"})),
 )
 
 

@@ -138,6 +138,16 @@ def test_an_aroused_minute_is_more_stressed_than_the_same_persons_rest() -> None
     assert "NO_BASELINE" in codes(alone)
 
 
+def test_skin_that_cools_is_more_stressed_than_skin_that_does_not() -> None:
+    at = np.arange(480) / 4
+    still = analyze({"temperature": Signal(33 + 0.01 * np.sin(at), 4.0, "C")}, Options())
+    cools = analyze({"temperature": Signal(33 - at / 60 * 0.2, 4.0, "C")}, Options())
+    assert still.states.stress is not None
+    assert cools.states.stress is not None
+    assert still.states.stress < 0.4 < 0.7 < cools.states.stress
+    assert cools.timeline[0].states.stress is not None
+
+
 def test_the_first_minutes_can_be_the_baseline() -> None:
     found = analyze(recording(180), Options(baseline_s=60))
     assert "NO_BASELINE" not in codes(found)

@@ -11,6 +11,7 @@ REST = Features(
     conductance_us=2,
     breaths_per_min=14,
     temperature_celsius=33.5,
+    temperature_celsius_per_min=0.0,
 )
 STRESS = Features(
     heart_rate_bpm=85,
@@ -20,6 +21,7 @@ STRESS = Features(
     conductance_us=3.5,
     breaths_per_min=19,
     temperature_celsius=32.5,
+    temperature_celsius_per_min=-0.1,
 )
 
 
@@ -65,11 +67,17 @@ def test_the_level_of_conductance_says_nothing_without_a_baseline() -> None:
     assert found.stress is None
 
 
-def test_temperature_alone_says_little_without_a_baseline() -> None:
-    found = states.derive(Features(temperature_celsius=33.3))
-    assert found.stress == pytest.approx(0.27, abs=0.01)
-    assert found.confidence <= 0.1
-    assert found.relaxation is None
+def test_the_level_of_temperature_says_nothing_without_a_baseline() -> None:
+    assert states.derive(Features(temperature_celsius=31.0)).stress is None
+
+
+def test_skin_that_cools_says_a_little_without_a_baseline() -> None:
+    steady = states.derive(Features(temperature_celsius_per_min=0.0))
+    cooling = states.derive(Features(temperature_celsius_per_min=-0.1))
+    assert steady.stress == pytest.approx(0.27, abs=0.01)
+    assert cooling.stress == pytest.approx(0.73, abs=0.01)
+    assert cooling.confidence <= 0.1
+    assert cooling.relaxation is None
 
 
 def test_features_weigh_as_their_evidence() -> None:

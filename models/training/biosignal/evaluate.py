@@ -22,7 +22,7 @@ from models.training.biosignal.recordings import (
     electrocardiograms,
     wearings,
 )
-from services.biosignal import hrv, nn, quality, rpeaks, states
+from services.biosignal import hrv, nn, quality, rpeaks, states, temperature
 from services.biosignal.analyze import Options, analyze
 from services.biosignal.filters import moving_median
 from services.biosignal.signals import Signal
@@ -179,6 +179,8 @@ def _stress(subjects: list[Wearing]) -> Iterator[Row]:
     is best on the other subjects (leave one subject out). The baseline is the first five minutes
     of rest, which are then not scored.
     """
+    rng = np.random.default_rng(0)
+    drawn = rng.integers(0, len(subjects), (4000, len(subjects)))
     for relative, target in ((True, 0.90), (False, 0.85)):
         scored = [_scores(subject, relative) for subject in subjects]
         fixed = [_balanced(score, stressed, 0.5) for score, stressed in scored]
@@ -187,6 +189,12 @@ def _stress(subjects: list[Wearing]) -> Iterator[Row]:
             for out in range(len(scored))
         ]
         how = "with baseline" if relative else "without baseline"
+        for rule, each in (("threshold 0.5", fixed), ("leave one out", chosen)):
+            low, high = np.quantile(np.array(each)[drawn].mean(axis=1), (0.025, 0.975))
+            listed = " ".join(
+                f"{subject.name} {value:.2f}" for subject, value in zip(subjects, each, strict=True)
+            )
+            print(f"stress {how}, {rule}: {listed}; 95 % over subjects {low:.3f} to {high:.3f}")
         yield Row(f"stress, threshold 0.5, {how}", float(np.mean(fixed)), target, "more")
         yield Row(f"stress, leave one subject out, {how}", float(np.mean(chosen)), target, "more")
 
@@ -218,12 +226,17 @@ def _features(subject: Wearing, windows: NDArray[np.intp]) -> Features:
     rising = np.diff(level, prepend=level[0])[windows] > 0
     pulse = column["BVP_peak_freq"] * 8 * 60
     pulse = pulse[(pulse > 45) & (pulse < 150)]
+    warmth = column["TEMP_mean"]
+    trended = len(warmth) * WESAD_STEP_S >= temperature.LEAST_TREND_S
     return Features(
         heart_rate_bpm=float(pulse.mean()) if len(pulse) else None,
         responses_per_min=float(((span >= 0.03) & rising).mean() * 60 / WESAD_STEP_S),
         range_us=float(span.mean()),
         conductance_us=float(column["EDA_min"].mean()),
-        temperature_celsius=float(column["TEMP_mean"].mean()),
+        temperature_celsius=float(warmth.mean()),
+        temperature_celsius_per_min=(
+            temperature.trend(warmth, 1 / WESAD_STEP_S) if trended else None
+        ),
     )
 
 
