@@ -1,10 +1,11 @@
-"""What a job costs beyond its analysis: `python -m bench.jobs`.
+"""What a job costs beyond its analysis: `python -m bench.jobs [--places N]`.
 
-A mesh of billing, jobs, one worker with 16 places and Redis; its jobs do nothing. Prints the time
+A mesh of billing, jobs, one worker (with 16 places) and Redis; its jobs do nothing. Prints the time
 from the acceptance of a job to its visible end, how fast a queue drains, what CPU a job costs from
 its acceptance to its end, and the time of a page of a long list.
 """
 
+import argparse
 import asyncio
 import json
 import statistics
@@ -41,10 +42,15 @@ _ASKING = caller.Caller(1, "key_bench", "enterprise")
 
 def main() -> None:
     """Measures and prints."""
+    parser = argparse.ArgumentParser(prog="python -m bench.jobs")
+    parser.add_argument(
+        "--places", type=int, default=PLACES, help="jobs that the worker has at once"
+    )
+    places = parser.parse_args().places
     elsewhere = {name: "127.0.0.1:1" for name in SERVICES if name not in HERE}
     settings = {
         "AFFECTMESH_ADDRESSES": json.dumps(elsewhere),
-        "AFFECTMESH_JOB_CONCURRENCY": str(PLACES),
+        "AFFECTMESH_JOB_CONCURRENCY": str(places),
     }
     with TemporaryMesh(settings) as mesh:
         asyncio.run(_measure(mesh))
