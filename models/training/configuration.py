@@ -17,6 +17,7 @@ from models.training.text.schema import (
     EMOTIONS,
     ENTITY_TAGS,
     LEVELS,
+    MULTILINGUAL_EMBEDDING,
 )
 from services.common.inference.repository import EXAMPLE_LENGTH, Repository
 
@@ -73,13 +74,19 @@ def _voice_emotion(classes: int) -> Model:
 
 
 _EMBEDDING = Tensor("embedding", (EMBEDDING,))
+_MULTILINGUAL_EMBEDDING = Tensor("embedding", (MULTILINGUAL_EMBEDDING,))
 _IDS = Tensor("ids", (-1,), "INT64")
 _AFFECT = (
     Tensor("emotions", (EMOTIONS,)),
     Tensor("sentiment", (LEVELS,)),
     Tensor("subjectivity", (1,)),
 )
-_DIMENSIONS = Model((_EMBEDDING,), (Tensor("dimensions", (3,)),), ("calibration", "labels"))
+
+
+def _dimensions(embedding: Tensor) -> Model:
+    return Model((embedding,), (Tensor("dimensions", (3,)),), ("calibration", "labels"))
+
+
 _STATE = (1, 1, 128)
 
 KNOWN: Mapping[str, Model] = {
@@ -117,11 +124,13 @@ KNOWN: Mapping[str, Model] = {
         ),
         ("calibration", "labels", "sentiment_levels", "entity_types"),
     ),
-    "text_dimensions": _DIMENSIONS,
+    "text_dimensions": _dimensions(_EMBEDDING),
     "text_multilingual": Model(
-        (_IDS,), (*_AFFECT, _EMBEDDING), ("calibration", "labels", "sentiment_levels")
+        (_IDS,),
+        (*_AFFECT, _MULTILINGUAL_EMBEDDING),
+        ("calibration", "labels", "sentiment_levels"),
     ),
-    "text_multilingual_dimensions": _DIMENSIONS,
+    "text_multilingual_dimensions": _dimensions(_MULTILINGUAL_EMBEDDING),
     "voice_activity": Model(
         (Tensor("input", (-1, 576)), Tensor("h", _STATE), Tensor("c", _STATE)),
         (Tensor("speech_probs", (-1,)), Tensor("hn", _STATE), Tensor("cn", _STATE)),

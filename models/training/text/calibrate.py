@@ -22,10 +22,13 @@ from models.training.text.metrics import (
     Floats,
     aspect_polarities,
     best_thresholds,
+    crossed,
     crossed_f1,
     ece,
     ece_floor,
     entities_right,
+    f1,
+    standard_error,
     threshold_at_share,
     truth_of,
 )
@@ -42,7 +45,7 @@ from services.text import calibration
 from services.text.emotions import GROUPS, EmotionTable
 from services.text.model import sigmoid, softmax
 
-VERSION = "1.0.0"
+VERSION = "1.1.0"
 SARCASTIC_SHARE = 0.14
 """Share of sarcastic tweets in iSarcasmEval's test set; the threshold is tuned for it, since the
 25 % of the training set is far from life."""
@@ -127,7 +130,9 @@ class Calibrator:
         fitted = calibration.curve(self.curves["sarcasm"])(score)
         best = threshold_at_share(fitted, truth, SARCASTIC_SHARE)
         self.thresholds["sarcasm"] = round(best, 4)
-        self.figures["sarcasm_f1"] = crossed_f1(score[:, None], truth[:, None])[0]
+        found = crossed(score[:, None], truth[:, None])
+        self.figures["sarcasm_f1"] = float(f1(found, truth[:, None])[0])
+        self.figures["sarcasm_f1_standard_error"] = standard_error(found, truth[:, None])
         self._answered("sarcasm", cross(score, truth, platt), truth)
 
     def _aspects(self) -> None:

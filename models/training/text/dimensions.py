@@ -9,6 +9,7 @@ model never sees EmoBank. Reads the exported text model; writes text_dimensions 
 import argparse
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -24,20 +25,20 @@ from models.training.text.session import Session, stack
 
 Floats = NDArray[np.float32]
 NAMES = ("valence", "arousal", "dominance")
-MEMBERS = 5
+MEMBERS = 4
 HIDDEN = 128
 
 
 class Member(nn.Module):
     """One small network over the standardised embedding."""
 
-    def __init__(self) -> None:
+    def __init__(self, width: int, dropout: float = 0.3) -> None:
         super().__init__()
         self.net = nn.Sequential(
-            nn.Dropout(0.3),
-            nn.Linear(EMBEDDING, HIDDEN),
+            nn.Dropout(dropout),
+            nn.Linear(width, HIDDEN),
             nn.GELU(),
-            nn.Dropout(0.3),
+            nn.Dropout(dropout),
             nn.Linear(HIDDEN, 3),
         )
 
@@ -49,13 +50,13 @@ class Member(nn.Module):
 class Dimensions(nn.Module):
     """Mean of several members, stretched to the spread of the ratings, in [-1, 1]."""
 
-    def __init__(self, mean: Tensor, scale: Tensor) -> None:
+    def __init__(self, mean: Tensor, scale: Tensor, members: Iterable[Member]) -> None:
         super().__init__()
         self.register_buffer("mean", mean)
         self.register_buffer("scale", scale)
         self.register_buffer("gain", torch.ones(3))
         self.register_buffer("offset", torch.zeros(3))
-        self.members = nn.ModuleList(Member() for _ in range(MEMBERS))
+        self.members = nn.ModuleList(members)
 
     def forward(self, embedding: Tensor) -> Tensor:
         x = (embedding - self.get_buffer("mean")) / self.get_buffer("scale")
@@ -88,18 +89,18 @@ def fit(member: Member, x: Tensor, y: Tensor, seed: int, epochs: int = 30) -> No
 
 
 def read(data: Path, session: Session, split: str) -> tuple[Floats, Floats]:
-    """Embeddings [N, 1152] and ratings [N, 3] in [-1, 1] of a split of EmoBank."""
+    """Embeddings [N, 3072] and ratings [N, 3] in [-1, 1] of a split of EmoBank."""
     records = list(corpora.emobank(data, split))
     _, rows = session.read([r.text for r in records])
     ratings = np.array([r.dimensions for r in records], np.float32)
     return stack(rows, "embedding"), ratings
 
 
-def parameters(corpus: str, figures: dict[str, float]) -> dict[str, str]:
+def parameters(version: str, corpus: str, figures: dict[str, float]) -> dict[str, str]:
     """What config.pbtxt says of the model."""
     told = ", ".join(f"{name} r {value:.3f}" for name, value in figures.items())
     return {
-        "version": "1.0.0",
+        "version": version,
         "license": "CC-BY-SA-4.0",
         "calibration": f"{corpus}, {told}",
         "labels": ",".join(NAMES),
@@ -119,11 +120,11 @@ def main() -> None:
     x_train, y_train = read(data, session, "train")
     x_dev, y_dev = read(data, session, "dev")
     x, y = torch.from_numpy(x_train), torch.from_numpy(y_train)
-    net = Dimensions(x.mean(0), x.std(0) + 1e-3)
+    members = [Member(EMBEDDING, dropout=0.4) for _ in range(MEMBERS)]
+    net = Dimensions(x.mean(0), x.std(0) + 1e-3, members)
     inputs = (x - net.get_buffer("mean")) / net.get_buffer("scale")
-    for i, member in enumerate(net.members):
-        assert isinstance(member, Member)
-        fit(member, inputs, y, args.seed + i)
+    for i, member in enumerate(members):
+        fit(member, inputs, y, args.seed + i, epochs=20)
     net.eval()
     with torch.inference_mode():
         first = net(torch.from_numpy(x_dev)).numpy()
@@ -142,7 +143,7 @@ def main() -> None:
         opset_version=17,
         dynamo=False,
     )
-    configuration.write(args.out, "text_dimensions", parameters("EmoBank dev", figures))
+    configuration.write(args.out, "text_dimensions", parameters("1.1.0", "EmoBank dev", figures))
     for name, value in figures.items():
         print(json.dumps({"measure": f"emobank_{name}_r", "value": round(value, 4)}))
 

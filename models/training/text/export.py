@@ -8,6 +8,7 @@ must run next: it fits on the very file written here.
 
 import argparse
 import json
+import logging
 import os
 import tempfile
 from itertools import islice
@@ -24,6 +25,7 @@ from onnxruntime.quantization import (
     quantize_dynamic,
     quantize_static,
 )
+from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from models.training.text import corpora
@@ -37,6 +39,8 @@ OUTPUTS = (
     "entity_tags", "embedding",
 )  # fmt: skip
 TOKEN_OUTPUTS = ("aspect_tags", "aspect_polarity", "entity_tags")
+SPIKED = ("layers.0/down", "layers.1/down", "layers.2/down")
+"""Products whose inputs have a few huge numbers: their ranges are found token by token."""
 
 
 class _Flat(torch.nn.Module):
@@ -98,10 +102,11 @@ def write_int8(source: Path, target: Path, samples: Samples) -> None:
     """Encoder matrices and the token table in int8; heads and attention products in float.
 
     Activation ranges are fixed beforehand (static quantisation): ranges found at run time are those
-    of the whole batch, so a text's result would depend on the texts beside it.
+    of the whole batch, so a text's result would depend on the texts beside it. The products in
+    SPIKED are `MatMulNBits` of ONNX Runtime, which finds a range for each 128 numbers of a token.
     """
     with tempfile.TemporaryDirectory() as folder:
-        ready, table = Path(folder) / "ready.onnx", Path(folder) / "table.onnx"
+        ready, table, spiked = (Path(folder) / f"{n}.onnx" for n in ("ready", "table", "spiked"))
         quant_pre_process(str(source), str(ready), skip_symbolic_shape=True)
         graph = onnx.load(str(ready)).graph
         lookups = [node.name for node in graph.node if node.op_type == "Gather"]
@@ -112,20 +117,32 @@ def write_int8(source: Path, target: Path, samples: Samples) -> None:
             nodes_to_exclude=[name for name in lookups if "/tokens/" not in name],
             weight_type=QuantType.QInt8,
         )
-        graph = onnx.load(str(table)).graph
-        weights = {tensor.name for tensor in graph.initializer}
-        products = [node for node in graph.node if node.op_type == "MatMul"]
+        model = onnx.load(str(table))
+        weights = {tensor.name for tensor in model.graph.initializer}
+        products = [node for node in model.graph.node if node.op_type == "MatMul"]
+        kept = [
+            node.name
+            for node in products
+            if "/layers." not in node.name or node.input[1] not in weights
+        ]
+        plain = [node.name for node in products if not any(part in node.name for part in SPIKED)]
+        blocks = MatMulNBitsQuantizer(
+            model,
+            bits=8,
+            block_size=128,
+            is_symmetric=True,
+            accuracy_level=4,
+            nodes_to_exclude=plain,
+        )
+        blocks.process()
+        blocks.model.save_model_to_file(str(spiked))
         quantize_static(
-            str(table),
+            str(spiked),
             str(target),
             samples,
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=["MatMul"],
-            nodes_to_exclude=[
-                node.name
-                for node in products
-                if "/layers." not in node.name or node.input[1] not in weights
-            ],
+            nodes_to_exclude=kept,
             per_channel=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
@@ -139,6 +156,7 @@ def main() -> None:
     parser.add_argument("--name", default="main")
     parser.add_argument("--out", type=Path, default=REPOSITORY / "text_affect")
     args = parser.parse_args()
+    logging.disable(logging.INFO)
     net = AffectNet()
     net.load_state_dict(torch.load(args.work / args.name / "final.pt", weights_only=True))
     (args.out / "1").mkdir(parents=True, exist_ok=True)

@@ -64,6 +64,11 @@ class Pool(nn.Module):
         return (weights.unsqueeze(1) @ x.float()).squeeze(1)
 
 
+def greatest(states: Tensor, mask: Tensor) -> Tensor:
+    """Greatest of each number of the token states over the tokens that are not padding."""
+    return (states.float() - (1.0 - mask[..., None]) * 1e4).amax(1)
+
+
 def average(states: Tensor, mask: Tensor) -> Tensor:
     """Mean of token states over the tokens that are not padding."""
     return (states.float() * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
@@ -73,7 +78,7 @@ class AffectNet(nn.Module):
     """Encoder with heads for emotions, sentiment, subjectivity, sarcasm, aspects and entities.
 
     Input: token ids [B, T] framed by [CLS] and [SEP], padded with 0, and letter cases [B, T].
-    Output: a dict of logits; `embedding` [B, 1152] feeds the dimensions model.
+    Output: a dict of logits; `embedding` [B, 3072] feeds the dimensions model.
     """
 
     def __init__(self, dropout: float = 0.1) -> None:
@@ -96,18 +101,16 @@ class AffectNet(nn.Module):
         self.entity_tags = nn.Linear(WIDTH, ENTITY_TAGS)
         self.head_dropout = nn.Dropout(dropout)
 
-    def encode(self, ids: Tensor, cases: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Token states [B, T, 384] after the last layer and after the fourth, and the mask."""
+    def encode(self, ids: Tensor, cases: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Token states [B, T, 384] before the first layer and after each, and the mask."""
         mask = (ids != 0).float()
         bias = ((1.0 - mask) * -1e4)[:, None, None, :]
         positions = self.positions.weight[: ids.shape[1]]
         x = self.dropout(self.norm(self.tokens(ids) + positions + self.cases(cases)))
-        middle = x
-        for i, layer in enumerate(self.layers):
-            x = layer(x, bias)
-            if i == 3:
-                middle = x
-        return x, middle, mask
+        states = [x]
+        for layer in self.layers:
+            states.append(layer(states[-1], bias))
+        return states, mask
 
     def sarcastic(self, states: Tensor, mask: Tensor) -> Tensor:
         """Sarcasm logits [B] of token states."""
@@ -116,7 +119,8 @@ class AffectNet(nn.Module):
         return out
 
     def forward(self, ids: Tensor, cases: Tensor) -> dict[str, Tensor]:
-        x, middle, mask = self.encode(ids, cases)
+        depths, mask = self.encode(ids, cases)
+        x = depths[-1]
         mean = average(x, mask)
         attended = self.affect_pool(x, mask)
         affect = self.head_dropout(torch.cat((mean, attended), -1))
@@ -129,7 +133,15 @@ class AffectNet(nn.Module):
             "aspect_tags": self.aspect_tags(states),
             "aspect_polarity": self.aspect_polarity(states),
             "entity_tags": self.entity_tags(states),
-            "embedding": torch.cat((mean, attended, average(middle, mask)), -1),
+            "embedding": torch.cat(
+                (
+                    mean,
+                    attended,
+                    *(average(depths[i], mask) for i in (4, 0, 2, 5)),
+                    *(greatest(depths[i], mask) for i in (3, 6)),
+                ),
+                -1,
+            ),
         }
 
     def load_minilm(self, folder: Path) -> None:

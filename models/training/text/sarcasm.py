@@ -40,9 +40,9 @@ def states(net: AffectNet, reader: TokenReader, texts: list[str]) -> list[Tensor
         part = order[at : at + 64]
         batch = collate([Example(tokens[i].ids, tokens[i].cases) for i in part])
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
-            x, _, mask = net.encode(batch["ids"], batch["cases"])
+            depths, mask = net.encode(batch["ids"], batch["cases"])
         for row, i in enumerate(part):
-            found[i] = x[row, : int(mask[row].sum())].to(torch.bfloat16).clone()
+            found[i] = depths[-1][row, : int(mask[row].sum())].to(torch.bfloat16).clone()
     return found
 
 

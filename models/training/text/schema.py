@@ -8,7 +8,8 @@ import numpy as np
 REPOSITORY = Path(__file__).parents[2] / "repository"
 
 WIDTH = 384
-EMBEDDING = 3 * WIDTH
+EMBEDDING = 8 * WIDTH
+MULTILINGUAL_EMBEDDING = 3 * WIDTH
 CLS, SEP = 101, 102
 MAX_TOKENS = 62
 """Content tokens of the longest input trained on; the service's window."""

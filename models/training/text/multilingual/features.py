@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from models.training.text.metrics import Floats
-from models.training.text.schema import EMBEDDING
+from models.training.text.schema import MULTILINGUAL_EMBEDDING
 from models.training.text.session import Session, stack
 
 
@@ -17,7 +17,7 @@ def features(trunk: Path, texts: Sequence[str], block: int = 2000) -> Floats:
     kept.mkdir(exist_ok=True)
     digest = hashlib.sha256((trunk / "1" / "model.onnx").read_bytes()).hexdigest()
     session = Session(trunk)
-    parts = [np.zeros((0, EMBEDDING), np.float32)]
+    parts = [np.zeros((0, MULTILINGUAL_EMBEDDING), np.float32)]
     for at in range(0, len(texts), block):
         some = texts[at : at + block]
         key = hashlib.sha256("\n".join((digest, *some)).encode()).hexdigest()[:24]

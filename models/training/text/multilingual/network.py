@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from models.training.text.multilingual.encoder import Encoder, Floats, Packed
 from models.training.text.network import Layer, average
-from models.training.text.schema import EMBEDDING, EMOTIONS, LEVELS, WIDTH
+from models.training.text.schema import EMOTIONS, LEVELS, MULTILINGUAL_EMBEDDING, WIDTH
 
 LAYERS = 7
 """Layers kept; what is read from above them carries over to other languages less well."""
@@ -86,10 +86,10 @@ class Heads(nn.Module):
         self.register_buffer("mean", mean)
         self.register_buffer("scale", scale)
         self.shared = nn.Sequential(
-            nn.Dropout(0.2), nn.Linear(EMBEDDING, HIDDEN), nn.GELU(), nn.Dropout(0.3)
+            nn.Dropout(0.2), nn.Linear(MULTILINGUAL_EMBEDDING, HIDDEN), nn.GELU(), nn.Dropout(0.3)
         )
         self.emotions = nn.Linear(HIDDEN, EMOTIONS)
-        self.sentiment = nn.Sequential(nn.Dropout(0.5), nn.Linear(EMBEDDING, LEVELS))
+        self.sentiment = nn.Sequential(nn.Dropout(0.5), nn.Linear(MULTILINGUAL_EMBEDDING, LEVELS))
         self.subjectivity = nn.Linear(HIDDEN, 1)
 
     def forward(self, embedding: Tensor) -> tuple[Tensor, Tensor, Tensor]:

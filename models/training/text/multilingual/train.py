@@ -27,8 +27,8 @@ from models.training.text.metrics import Floats, correlations, tuned_f1
 from models.training.text.multilingual.features import features
 from models.training.text.multilingual.network import Heads
 from models.training.text.schema import (
-    EMBEDDING,
     EMOTIONS,
+    MULTILINGUAL_EMBEDDING,
     REPOSITORY,
     direction_of,
     polarity_of,
@@ -38,6 +38,7 @@ from services.text.model import MULTILINGUAL, sigmoid
 
 EPOCHS = 12
 BATCH = 128
+MEMBERS = 5
 
 
 def targets(
@@ -98,7 +99,7 @@ def write(heads: Heads, work: Path, out: Path) -> None:
     names = ["emotions", "sentiment", "subjectivity"]
     torch.onnx.export(
         heads,
-        (torch.zeros(2, EMBEDDING),),
+        (torch.zeros(2, MULTILINGUAL_EMBEDDING),),
         str(path),
         input_names=["embedding"],
         output_names=names,
@@ -132,10 +133,10 @@ def dimensions(data: Path, work: Path, seed: int) -> tuple[Dimensions, dict[str,
         splits.append((features(work / "trunk", [r.text for r in records]), ratings))
     (x_train, y_train), (x_dev, y_dev) = splits
     x = torch.from_numpy(x_train)
-    net = Dimensions(x.mean(0), x.std(0) + 1e-3)
+    members = [Member(MULTILINGUAL_EMBEDDING) for _ in range(MEMBERS)]
+    net = Dimensions(x.mean(0), x.std(0) + 1e-3, members)
     inputs = (x - net.get_buffer("mean")) / net.get_buffer("scale")
-    for i, member in enumerate(net.members):
-        assert isinstance(member, Member)
+    for i, member in enumerate(members):
         fit(member, inputs, torch.from_numpy(y_train), seed + i)
     net.eval()
     with torch.inference_mode():
@@ -185,7 +186,7 @@ def main() -> None:
     (folder / "1").mkdir(parents=True, exist_ok=True)
     torch.onnx.export(
         net,
-        (torch.zeros(2, EMBEDDING),),
+        (torch.zeros(2, MULTILINGUAL_EMBEDDING),),
         str(folder / "1" / "model.onnx"),
         input_names=["embedding"],
         output_names=["dimensions"],
@@ -193,7 +194,7 @@ def main() -> None:
         opset_version=17,
         dynamo=False,
     )
-    told = parameters("EmoBank dev (English)", figures)
+    told = parameters("1.0.0", "EmoBank dev (English)", figures)
     configuration.write(folder, MULTILINGUAL.dimensions, told)
 
 
