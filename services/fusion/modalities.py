@@ -105,18 +105,27 @@ def read_text(response: text_pb2.AnalyzeTextResponse) -> Answer:
     return _emotional("text", response, response, response.warnings, quality)
 
 
+def activation(arousal: float, confidence: float) -> Opinion:
+    """Activation of the body in [0, 1] as arousal in [-1, 1]."""
+    return Opinion(
+        modality="biosignal",
+        emotions={},
+        arousal=2 * arousal - 1,
+        dimensions_derived=True,
+        quality=confidence,
+        confidence=confidence,
+    )
+
+
 def read_biosignal(response: biosignal_pb2.AnalyzeBiosignalResponse) -> Answer:
-    """Activation of the body as arousal: from [0, 1] to [-1, 1]. No emotions, no valence."""
+    """Activation of the body as arousal. No emotions, no valence."""
     states = response.derived_states
     return Answer(
         result=fusion_pb2.ModalityResult(derived_states=states, warnings=response.warnings),
-        opinion=Opinion(
-            modality="biosignal",
-            emotions={},
-            arousal=2 * states.arousal - 1 if states.HasField("arousal") else None,
-            dimensions_derived=True,
-            quality=states.confidence,
-            confidence=states.confidence,
+        opinion=(
+            activation(states.arousal, states.confidence)
+            if states.HasField("arousal")
+            else Opinion("biosignal", {}, dimensions_derived=True)
         ),
         provenance=response.provenance,
     )

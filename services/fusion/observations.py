@@ -38,6 +38,15 @@ class Saying:
 
 
 @dataclass(frozen=True)
+class Activation:
+    """What the signals of the body say of a stretch of time."""
+
+    start_ms: int
+    end_ms: int
+    opinion: Opinion
+
+
+@dataclass(frozen=True)
 class Word:
     """When a word was said."""
 

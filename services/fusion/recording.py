@@ -1,4 +1,4 @@
-"""Asks face, voice and text of a recording, at the same time."""
+"""Asks face, voice and text of a recording, and the signals of the body, at the same time."""
 
 import asyncio
 import os
@@ -9,6 +9,8 @@ from typing import IO, Any
 import grpc
 
 from affectmesh.v1 import (
+    biosignal_pb2,
+    biosignal_pb2_grpc,
     face_pb2,
     face_pb2_grpc,
     text_pb2,
@@ -55,6 +57,7 @@ class Gathered:
     face: face_pb2.AnalyzeFaceVideoResponse | None = None
     voice: voice_pb2.AnalyzeVoiceResponse | None = None
     text: text_pb2.AnalyzeTextResponse | None = None
+    biosignal: biosignal_pb2.AnalyzeBiosignalResponse | None = None
     words: list[Words | None] = field(default_factory=list)
     warnings: list[types_pb2.Warning] = field(default_factory=list)
     failures: list[errors.AffectMeshError] = field(default_factory=list)
@@ -81,7 +84,12 @@ class Gatherer:
         self._until_s = until_s
         self._report = report
 
-    async def gather(self, file: IO[bytes], language: str) -> Gathered:
+    async def gather(
+        self,
+        file: IO[bytes],
+        language: str,
+        signals: biosignal_pb2.AnalyzeBiosignalRequest | None = None,
+    ) -> Gathered:
         """Everything the services say. A service that fails is left out.
 
         Raises what footage.read raises, and InvalidRequest for a language that is none.
@@ -98,6 +106,8 @@ class Gatherer:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._ask_face(found, file, skipped))
                 group.create_task(self._ask_speech(found, language))
+                if signals is not None:
+                    group.create_task(self._ask_body(found, signals))
         except ExceptionGroup as failed:
             raise failed.exceptions[0] from None
         return found
@@ -152,6 +162,15 @@ class Gatherer:
             raise errors.from_rpc(error, "face") from error
         finally:
             call.cancel()
+
+    async def _ask_body(
+        self, found: Gathered, signals: biosignal_pb2.AnalyzeBiosignalRequest
+    ) -> None:
+        stub = self._channels.stub("biosignal", biosignal_pb2_grpc.BiosignalServiceStub)
+        try:
+            found.biosignal = await self._call("biosignal", stub.AnalyzeBiosignal, signals)
+        except errors.AffectMeshError as error:
+            found.leave_out("biosignal", error)
 
     async def _ask_speech(self, found: Gathered, language: str) -> None:
         if found.footage.sound is None:

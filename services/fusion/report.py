@@ -10,9 +10,9 @@ from services.fusion.analyze import Opinion
 from services.fusion.depth import Depth
 from services.fusion.faces import Person
 from services.fusion.honesty import Honesty
-from services.fusion.modalities import opinion_of, text_quality
+from services.fusion.modalities import activation, opinion_of, text_quality
 from services.fusion.moments import KeyMoment
-from services.fusion.observations import Observations, Saying, Word
+from services.fusion.observations import Activation, Observations, Saying, Word
 from services.fusion.recording import Gathered, Words
 from services.fusion.timeline import Moment
 
@@ -22,14 +22,17 @@ LONGEST_GAP_MS = 3000
 _LEAST_CONFIDENCE = 0.01
 
 
-def compose(found: Gathered, depth: Depth) -> fusion_pb2.RecordingAnalysis:
-    """The analysis of a recording of which at least a face or speech was found.
+def compose(found: Gathered, depth: Depth, body_start_ms: int) -> fusion_pb2.RecordingAnalysis:
+    """The analysis of a recording of which at least a face, speech or an activation was found.
 
-    Raises the error of what failed, or InvalidVideo, where there is neither.
+    body_start_ms: when the signals of the body start. They speak on the timeline; key moments and
+    consistency are of behaviour and leave them out. Raises the error of what failed, or
+    InvalidVideo, where nothing was found.
     """
     duration_ms = found.footage.duration_ms
     people = faces.people(found.face) if found.face else []
-    if not people and found.voice is None:
+    activations = _activations(found, body_start_ms)
+    if not people and found.voice is None and not activations:
         raise _nothing(found)
     sayings = _sayings(found)
     frames = [frame.timestamp_ms for frame in found.face.timeline] if found.face else []
@@ -41,18 +44,20 @@ def compose(found: Gathered, depth: Depth) -> fusion_pb2.RecordingAnalysis:
         sayings,
         [Word(one.start_ms, one.end_ms) for one in found.voice.words] if found.voice else (),
     )
-    line = timeline.build(seen, depth.hop_ms)
-    score = honesty.assess(seen, line)
+    behaviour = timeline.build(seen, depth.hop_ms)
+    line = timeline.build(seen, depth.hop_ms, activations) if activations else behaviour
+    score = honesty.assess(seen, behaviour)
     return fusion_pb2.RecordingAnalysis(
         duration_ms=duration_ms,
         emotion_breakdown=timeline.breakdown(line),
         timeline=map(_moment, line),
-        key_moments=map(_key_moment, moments.find(seen, line)),
+        key_moments=map(_key_moment, moments.find(seen, behaviour)),
         honesty=_honesty(score),
         body_language=map(_cue, body.cues(seen)),
         voice=found.voice,
         face=found.face,
         text=found.text,
+        biosignal=found.biosignal,
         warnings=[*found.warnings, *_warnings(found, people, speaker, frames, score)],
         provenance=_provenance(found),
         timeline_hop_ms=depth.hop_ms,
@@ -79,6 +84,21 @@ def _sayings(found: Gathered) -> list[Saying]:
     return [
         Saying(one.start_ms, one.end_ms, one.text, _voice_opinion(one), _words_opinion(words))
         for one, words in zip(found.voice.segments, found.words, strict=True)
+    ]
+
+
+def _activations(found: Gathered, start_ms: int) -> list[Activation]:
+    """Where the body's states are known, each until the next, in the part that is recorded."""
+    if found.biosignal is None:
+        return []
+    confidence = found.biosignal.derived_states.confidence
+    line = found.biosignal.timeline
+    starts = [start_ms + one.time_ms for one in line]
+    ends = [*starts[1:], start_ms + found.biosignal.duration_ms]
+    return [
+        Activation(start, end, activation(one.arousal, confidence))
+        for one, start, end in zip(line, starts, ends, strict=True)
+        if one.HasField("arousal") and end > 0 and start < found.footage.duration_ms
     ]
 
 
@@ -232,6 +252,7 @@ def _provenance(found: Gathered) -> list[types_pb2.Provenance]:
             *(found.face.provenance if found.face else ()),
             *(found.voice.provenance if found.voice else ()),
             *(found.text.provenance if found.text else ()),
+            *(found.biosignal.provenance if found.biosignal else ()),
             *(types_pb2.Provenance(model=method, version=VERSION) for method in methods),
         ]
     )

@@ -123,8 +123,9 @@ class FusionServicer(fusion_pb2_grpc.FusionServiceServicer):
             limit_bytes=footage.MAX_BYTES,
         ) as file:
             request.ClearField("video")
-            found = await gatherer.gather(file, request.language)
-        return await asyncio.to_thread(compose, found, depth)
+            signals = request.biosignal if request.HasField("biosignal") else None
+            found = await gatherer.gather(file, request.language, signals)
+        return await asyncio.to_thread(compose, found, depth, request.biosignal_start_ms)
 
     def _patience(self, context: grpc.aio.ServicerContext[Any, Any]) -> float:
         """Seconds a modality may take, so that what the others said still arrives in time."""

@@ -1,11 +1,11 @@
-"""Face, voice and words of a recording as one series of moments."""
+"""Face, voice, words and body of a recording as one series of moments."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from services.fusion.analyze import LOW_QUALITY, Fusion, Opinion, fuse
-from services.fusion.observations import Observations
+from services.fusion.observations import Activation, Observations
 from services.fusion.vocabulary import folded
 from services.fusion.weights import DEFAULT_WEIGHTS, normalise
 
@@ -41,13 +41,13 @@ class Moment:
         return {label: p / total for label, p in emotions.items()} if total else {}
 
 
-def build(seen: Observations, hop_ms: int) -> list[Moment]:
+def build(seen: Observations, hop_ms: int, activations: Sequence[Activation] = ()) -> list[Moment]:
     """The moments of the recording, each `hop_ms` long, from 0 to its end without gaps.
 
     A face speaks in a moment where a picture of it was analysed within; the pictures' results are
-    averaged. Voice and words speak in a moment that sayings fill to at least LEAST_COVER; those
-    sayings count by the time they fill. Moments are fused by weighted average with the default
-    weights, renormalised over the modalities that speak.
+    averaged. Voice and words speak in a moment that sayings fill to at least LEAST_COVER, and
+    signals of the body where their stretches do; each counts by the time it fills. Moments are
+    fused by weighted average with the default weights, renormalised over those that speak.
     """
     count = max(1, -(-seen.duration_ms // hop_ms))
     heard: list[defaultdict[str, list[tuple[Opinion, float]]]] = [
@@ -56,13 +56,15 @@ def build(seen: Observations, hop_ms: int) -> list[Moment]:
     for sighting in seen.sightings:
         if 0 <= sighting.time_ms // hop_ms < count:
             heard[sighting.time_ms // hop_ms]["face"].append((sighting.opinion, float(hop_ms)))
-    for saying in seen.sayings:
-        for index in range(
-            max(0, saying.start_ms // hop_ms), min(count, -(-saying.end_ms // hop_ms))
-        ):
-            start = max(saying.start_ms, index * hop_ms)
-            filled = float(min(saying.end_ms, (index + 1) * hop_ms) - start)
-            for opinion in filter(None, (saying.voice, saying.words)):
+    stretches = [
+        *((one.start_ms, one.end_ms, (one.voice, one.words)) for one in seen.sayings),
+        *((one.start_ms, one.end_ms, (one.opinion,)) for one in activations),
+    ]
+    for start_ms, end_ms, opinions in stretches:
+        for index in range(max(0, start_ms // hop_ms), min(count, -(-end_ms // hop_ms))):
+            start = max(start_ms, index * hop_ms)
+            filled = float(min(end_ms, (index + 1) * hop_ms) - start)
+            for opinion in filter(None, opinions):
                 heard[index][opinion.modality].append((opinion, filled))
     return [
         _moment(index * hop_ms, min((index + 1) * hop_ms, max(seen.duration_ms, 1)), parts)
@@ -116,6 +118,7 @@ def blend(modality: str, parts: Sequence[tuple[Opinion, float]]) -> Opinion:
         dominance=_mean([(one.dominance, filled) for one, filled in parts]),
         dimensions_derived=all(one.dimensions_derived for one, _ in parts),
         quality=_mean([(one.quality, filled) for one, filled in parts]) or 0.0,
+        confidence=_mean([(one.confidence, filled) for one, filled in parts]) or 0.0,
     )
 
 

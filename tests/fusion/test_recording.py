@@ -11,6 +11,7 @@ import pytest
 from aiohttp import web
 
 from affectmesh.v1 import (
+    biosignal_pb2,
     face_pb2,
     fusion_pb2,
     fusion_pb2_grpc,
@@ -272,6 +273,69 @@ async def test_nobody_seen_and_nobody_heard_is_an_error() -> None:
 async def test_when_all_are_gone_that_is_the_error() -> None:
     with pytest.raises(errors.Unavailable):
         await analyse(everyone(face=Script(error=GONE), voice=Script(error=GONE)))
+
+
+def body_answer() -> biosignal_pb2.AnalyzeBiosignalResponse:
+    """Calm for 10 s, excited for the next 10."""
+    return biosignal_pb2.AnalyzeBiosignalResponse(
+        duration_ms=20_000,
+        derived_states=biosignal_pb2.DerivedStates(arousal=0.5, confidence=0.8),
+        timeline=[
+            biosignal_pb2.BiosignalMoment(time_ms=0, arousal=0.1),
+            biosignal_pb2.BiosignalMoment(time_ms=10_000, arousal=0.9),
+        ],
+        provenance=[types_pb2.Provenance(model="biosignal-states", version="1.0.0")],
+    )
+
+
+SIGNALS = biosignal_pb2.AnalyzeBiosignalRequest(
+    signals=biosignal_pb2.Signals(eda=biosignal_pb2.Signal(data=[1.0], unit="uS"))
+)
+
+
+async def test_signals_of_the_body_join_the_timeline_where_they_were_taken() -> None:
+    body = Script(answer=body_answer())
+    result = await analyse(everyone(biosignal=body), biosignal=SIGNALS, biosignal_start_ms=-8000)
+    alone = await analyse(everyone())
+    assert [one.signals.eda.unit for one in body.asked] == ["uS"]
+    assert all("biosignal" in one.modalities for one in result.timeline)
+    moved = [
+        with_body.dimensions.arousal - without.dimensions.arousal
+        for with_body, without in zip(result.timeline, alone.timeline, strict=True)
+    ]
+    assert moved[0] < 0
+    assert moved[1] < 0 < moved[2]
+    assert result.biosignal.duration_ms == 20_000
+    assert "biosignal-states" in {one.model for one in result.provenance}
+    assert result.emotion_breakdown == alone.emotion_breakdown
+    assert result.honesty == alone.honesty
+    assert result.key_moments == alone.key_moments
+
+
+async def test_signals_that_end_early_speak_only_while_they_last() -> None:
+    body = Script(answer=body_answer())
+    result = await analyse(everyone(biosignal=body), biosignal=SIGNALS, biosignal_start_ms=-18_000)
+    spoken = ["biosignal" in one.modalities for one in result.timeline]
+    assert spoken[:2] == [True, True]
+    assert not any(spoken[2:])
+
+
+async def test_signals_that_cannot_be_analysed_are_left_out_and_named() -> None:
+    flat = errors.InvalidSignal("eda is flat.", reason="Flat signal", suggestion="Check it.")
+    result = await analyse(everyone(biosignal=Script(error=flat)), biosignal=SIGNALS)
+    assert codes(result)[0] == "INVALID_SIGNAL"
+    assert not result.HasField("biosignal")
+    assert result.emotion_breakdown
+
+
+async def test_signals_alone_are_an_answer() -> None:
+    silent = film(3, empty)
+    scripts = everyone(face=Script(answer=no_faces()), biosignal=Script(answer=body_answer()))
+    result = await analyse(scripts, video=silent, biosignal=SIGNALS)
+    assert {"NO_SOUND", "NO_FACE"} <= set(codes(result))
+    assert all(list(one.modalities) == ["biosignal"] for one in result.timeline)
+    assert all(one.dimensions.arousal == pytest.approx(-0.8) for one in result.timeline)
+    assert not result.emotion_breakdown
 
 
 async def test_a_stretch_without_pictures_is_named_and_the_others_count() -> None:

@@ -1,16 +1,28 @@
 """Recordings analysed by the real services of a running mesh."""
 
+import json
 from collections.abc import AsyncIterator
 
 import grpc
 import numpy as np
 import pytest
+from google.protobuf import json_format
 
-from affectmesh.v1 import fusion_pb2, fusion_pb2_grpc
+from affectmesh.v1 import biosignal_pb2, fusion_pb2, fusion_pb2_grpc
 from services.common import errors
 from services.common.channels import OPTIONS
 from services.mesh.temporary import TemporaryMesh
-from tests.fusion.recordings import Scene, Sound, empty, film, pair, portrait, slides, speech
+from tests.fusion.recordings import (
+    SAMPLES,
+    Scene,
+    Sound,
+    empty,
+    film,
+    pair,
+    portrait,
+    slides,
+    speech,
+)
 
 
 @pytest.fixture
@@ -21,9 +33,15 @@ async def fusion(mesh: TemporaryMesh) -> AsyncIterator[fusion_pb2_grpc.FusionSer
 
 
 async def analyse(
-    stub: fusion_pb2_grpc.FusionServiceStub, video: bytes, depth: str = "basic", language: str = ""
+    stub: fusion_pb2_grpc.FusionServiceStub,
+    video: bytes,
+    depth: str = "basic",
+    language: str = "",
+    signals: biosignal_pb2.AnalyzeBiosignalRequest | None = None,
 ) -> fusion_pb2.RecordingAnalysis:
-    request = fusion_pb2.AnalyzeRecordingRequest(video=video, depth=depth, language=language)
+    request = fusion_pb2.AnalyzeRecordingRequest(
+        video=video, depth=depth, language=language, biosignal=signals
+    )
     shares: list[float] = []
     result = fusion_pb2.RecordingAnalysis()
     try:
@@ -82,13 +100,17 @@ async def test_advanced_measures_blinks_and_reads_sentences_in_full(
     fusion: fusion_pb2_grpc.FusionServiceStub,
 ) -> None:
     spoken = speech("0870", "0880", "0890", "0920", "0930", gap_s=0.5)
-    result = await analyse(fusion, film(27, portrait(), spoken), depth="advanced", language="en")
+    rest = json.loads((SAMPLES / "biosignal" / "rest.json").read_text())
+    signals = json_format.ParseDict(rest, biosignal_pb2.AnalyzeBiosignalRequest())
+    result = await analyse(fusion, film(27, portrait(), spoken), "advanced", "en", signals)
     assert result.depth == "advanced"
     assert result.timeline_hop_ms == 500
     assert cues(result) == {"head_movement", "gaze_aversion", "blink_rate"}
     assert set(result.honesty.components) == {"agreement", "steadiness", "fluency", "pace"}
     assert all(one.dimensions.HasField("arousal") for one in result.utterances)
     assert "HONESTY_INCOMPLETE" not in codes(result)
+    assert result.biosignal.heart_rate.mean_bpm == pytest.approx(59.4, abs=0.1)
+    assert all("biosignal" in one.modalities for one in result.timeline)
 
 
 @pytest.mark.parametrize(
