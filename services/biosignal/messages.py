@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, TypeVar
+
 import numpy as np
+from google.protobuf.message import Message
 
 from affectmesh.v1 import biosignal_pb2, types_pb2
 from services.biosignal import live, states
 from services.biosignal.analyze import Analysis, Moment, Options
 from services.biosignal.signals import Recording, Signal
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+_Message = TypeVar("_Message", bound=Message)
 
 
 def recording(signals: biosignal_pb2.Signals) -> Recording:
@@ -38,15 +48,9 @@ def response(found: Analysis, asked: Options) -> biosignal_pb2.AnalyzeBiosignalR
     """The answer to a recording, its head apart."""
     return biosignal_pb2.AnalyzeBiosignalResponse(
         duration_ms=_ms(found.duration_s),
-        heart_rate=_heart_rate(found),
-        hrv=_variability(found),
-        eda=_eda(found),
-        respiration=_respiration(found),
-        temperature=_temperature(found),
-        derived_states=_states(found.states, asked),
+        **_measured(found, asked),
         timeline=[_moment(moment, asked) for moment in found.timeline],
         quality=_quality(found),
-        warnings=_warnings(found),
         provenance=[
             types_pb2.Provenance(model=method.name, version=method.version)
             for method in found.methods
@@ -100,14 +104,8 @@ def _result(
         stream_id=stream_id,
         timestamp_ms=_ms(result.end_s),
         window_start_ms=_ms(result.start_s),
-        heart_rate=_heart_rate(found),
-        hrv=_variability(found),
-        eda=_eda(found),
-        respiration=_respiration(found),
-        temperature=_temperature(found),
-        derived_states=_states(found.states, asked),
+        **_measured(found, asked),
         quality=_quality(found, result.start_s),
-        warnings=_warnings(found),
     )
 
 
@@ -125,67 +123,36 @@ def _quality(found: Analysis, offset_s: float = 0.0) -> list[biosignal_pb2.Signa
     ]
 
 
-def _warnings(found: Analysis) -> list[types_pb2.Warning]:
-    return [types_pb2.Warning(code=remark.code, message=remark.message) for remark in found.remarks]
-
-
-def _heart_rate(found: Analysis) -> biosignal_pb2.HeartRate | None:
-    rate = found.heart_rate
-    if rate is None:
-        return None
-    return biosignal_pb2.HeartRate(
-        mean_bpm=_rounded(rate.mean_bpm),
-        min_bpm=_rounded(rate.min_bpm),
-        max_bpm=_rounded(rate.max_bpm),
-        std_bpm=_rounded(rate.std_bpm),
-        beat_count=rate.beat_count,
-    )
-
-
-def _variability(found: Analysis) -> biosignal_pb2.HeartRateVariability | None:
-    measured = found.hrv
-    if measured is None:
-        return None
-    return biosignal_pb2.HeartRateVariability(
-        rmssd_ms=_rounded(measured.rmssd_ms, 3),
-        sdnn_ms=_rounded(measured.sdnn_ms, 3),
-        pnn50=_rounded(measured.pnn50),
-        lf_ms2=_rounded(measured.lf_ms2, 3),
-        hf_ms2=_rounded(measured.hf_ms2, 3),
-        lf_hf_ratio=_rounded(measured.lf_hf_ratio),
-        mean_nn_ms=_rounded(measured.mean_nn_ms, 3),
-        excluded_ratio=_rounded(measured.excluded_ratio),
-    )
-
-
-def _eda(found: Analysis) -> biosignal_pb2.ElectrodermalActivity | None:
-    activity = found.eda
-    if activity is None:
-        return None
-    return biosignal_pb2.ElectrodermalActivity(
-        scl_mean=_rounded(activity.scl_mean),
-        scr_count=activity.scr_count,
-        scr_amplitude_mean=_rounded(activity.scr_amplitude_mean),
-        scr_rate_per_min=_rounded(activity.scr_rate_per_min),
-    )
-
-
-def _respiration(found: Analysis) -> biosignal_pb2.Respiration | None:
+def _measured(found: Analysis, asked: Options) -> dict[str, Any]:
+    """The fields that a recording's answer and a live result have alike."""
+    pb = biosignal_pb2
     breathing = found.respiration
-    if breathing is None:
-        return None
-    return biosignal_pb2.Respiration(
-        rate_mean_bpm=_rounded(breathing.mean_bpm), rate_std_bpm=_rounded(breathing.std_bpm)
-    )
+    return {
+        "heart_rate": _figures(pb.HeartRate, found.heart_rate),
+        "hrv": _figures(pb.HeartRateVariability, found.hrv),
+        "eda": _figures(pb.ElectrodermalActivity, found.eda),
+        "respiration": breathing
+        and pb.Respiration(
+            rate_mean_bpm=_rounded(breathing.mean_bpm), rate_std_bpm=_rounded(breathing.std_bpm)
+        ),
+        "temperature": _figures(pb.SkinTemperature, found.temperature),
+        "derived_states": _states(found.states, asked),
+        "warnings": [
+            types_pb2.Warning(code=remark.code, message=remark.message) for remark in found.remarks
+        ],
+    }
 
 
-def _temperature(found: Analysis) -> biosignal_pb2.SkinTemperature | None:
-    warmth = found.temperature
-    if warmth is None:
+def _figures(kind: Callable[..., _Message], found: DataclassInstance | None) -> _Message | None:
+    """A message with the fields of what was found, those not measured absent."""
+    if found is None:
         return None
-    return biosignal_pb2.SkinTemperature(
-        mean_celsius=_rounded(warmth.mean_celsius),
-        slope_celsius_per_min=_rounded(warmth.slope_celsius_per_min),
+    return kind(
+        **{
+            name: round(value, 3 if "_ms" in name else 4)
+            for name, value in asdict(found).items()
+            if value is not None
+        }
     )
 
 
@@ -216,5 +183,5 @@ def _ms(seconds: float) -> int:
     return round(seconds * 1000)
 
 
-def _rounded(value: float | None, digits: int = 4) -> float | None:
-    return None if value is None else round(float(value), digits)
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(float(value), 4)
