@@ -19,6 +19,9 @@ MOST_STREAMS = 256
 RETRY_PERCENT = 100
 """Of the requests in flight, how many may be repetitions: one of two replicas that dies takes half
 of all with it, and all of those are sent again."""
+LEAST_RETRIES = 256
+"""So many repetitions may always be under way: those that wait for their next try are none of the
+requests in flight."""
 
 TRACES = "traces"
 
@@ -149,7 +152,10 @@ def _outliers() -> Config:
 
 
 def _breakers() -> Config:
-    budget = {"budget_percent": {"value": RETRY_PERCENT}, "min_retry_concurrency": 10}
+    budget = {
+        "budget_percent": {"value": RETRY_PERCENT},
+        "min_retry_concurrency": LEAST_RETRIES,
+    }
     limits = {
         "max_connections": MOST_REQUESTS,
         "max_pending_requests": MOST_REQUESTS,

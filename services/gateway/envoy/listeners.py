@@ -40,6 +40,8 @@ LARGEST_HEADERS_KB = 60
 MOST_STREAMS = 100
 """Requests at a time on one HTTP/2 connection of a client."""
 CONNECTION_BUFFER_BYTES = 128 * 1024
+WINDOW_BYTES = 1024 * 1024
+"""What a client may send of one call before it is read."""
 IDLE_CONNECTION_S = 3600.0
 HEADERS_WITHIN_S = 10.0
 """Until the headers of a request have come."""
@@ -56,7 +58,7 @@ def edge(settings: Settings, traces: str) -> Config:
 def internal(settings: Settings, traces: str) -> Config:
     """gRPC between services, and JSON for whoever may reach them. It asks for no key."""
     manager = {
-        **_manager("internal", traces),
+        **_manager("internal", traces, WINDOW_BYTES),
         "route_config": internal_routes(),
         "http_filters": [_transcoder(), _router()],
     }
@@ -81,7 +83,7 @@ def _connections(name: str, manager: Config) -> Config:
     return extension("envoy.filters.network.http_connection_manager", kind, **manager)
 
 
-def _manager(name: str, traces: str) -> Config:
+def _manager(name: str, traces: str, window_bytes: int) -> Config:
     made = {
         "stat_prefix": name,
         "codec_type": "AUTO",
@@ -92,7 +94,7 @@ def _manager(name: str, traces: str) -> Config:
         "normalize_path": True,
         "http2_protocol_options": {
             "max_concurrent_streams": MOST_STREAMS,
-            "initial_stream_window_size": 1024 * 1024,
+            "initial_stream_window_size": window_bytes,
             "initial_connection_window_size": 4 * 1024 * 1024,
         },
         "common_http_protocol_options": {"idle_timeout": seconds(IDLE_CONNECTION_S)},
@@ -102,11 +104,17 @@ def _manager(name: str, traces: str) -> Config:
     return made
 
 
+def _window_bytes(settings: Settings) -> int:
+    """A client may send so much of a call before it is admitted, whatever is read of it meanwhile.
+    It must be less than half of the largest body: above, Envoy would never go on reading."""
+    return min(WINDOW_BYTES, settings.max_body_mb * 1024 * 1024 // 4)
+
+
 def _edge_manager(settings: Settings, traces: str) -> Config:
     removed = [{"remove": name} for name in (caller.KEY, metering.KEY)]
     mutation = "envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation"
     return {
-        **_manager("edge", traces),
+        **_manager("edge", traces, _window_bytes(settings)),
         "use_remote_address": True,
         "preserve_external_request_id": True,
         "early_header_mutation_extensions": [
