@@ -122,13 +122,13 @@ KNOWN: Mapping[str, Model] = {
             Tensor("entity_tags", (-1, ENTITY_TAGS)),
             _EMBEDDING,
         ),
-        ("calibration", "labels", "sentiment_levels", "entity_types"),
+        ("calibration", "labels", "run_tokens", "sentiment_levels", "entity_types"),
     ),
     "text_dimensions": _dimensions(_EMBEDDING),
     "text_multilingual": Model(
         (_IDS,),
         (*_AFFECT, _MULTILINGUAL_EMBEDDING),
-        ("calibration", "labels", "sentiment_levels"),
+        ("calibration", "labels", "run_tokens", "sentiment_levels"),
     ),
     "text_multilingual_dimensions": _dimensions(_MULTILINGUAL_EMBEDDING),
     "voice_activity": Model(

@@ -179,7 +179,7 @@ class TextAnalyzer:
         readings: dict[int, list[Reading]] = {}
         for model, members in _by_model([one.model for one in parsed]):
             windows = [(parsed[i].tokens, w) for i in members for w in parsed[i].windows]
-            found = iter(await model.read(windows))
+            found = iter(await model.read(windows, embedding=options.dimensions))
             readings.update((i, [next(found) for _ in parsed[i].windows]) for i in members)
         return [await self._assemble(one, readings[i], options) for i, one in enumerate(parsed)]
 

@@ -62,7 +62,8 @@ def given(tag: str) -> Language:
 class LanguageDetector:
     """py3langid (langid.py, Lui and Baldwin 2012) over the languages of most users.
 
-    English is assumed unless another language is clearly likelier: a few words say little.
+    English is assumed unless another language is clearly likelier: a few words say little. Lists of
+    100,000 numbers are put into arrays, a tenth of their size.
     """
 
     def __init__(self) -> None:
@@ -73,10 +74,11 @@ class LanguageDetector:
             full.nb_pc[kept],
             [full.nb_classes[i] for i in kept],
             _mapped(full.tk_nextmove),
-            full.tk_output,
+            array("i", full.tk_output),
             norm_probs=True,
             tk_row=full.tk_row,
         )
+        self._identifier._rowbase = array("i", self._identifier._rowbase)
 
     def detect(self, text: str) -> Language:
         """Language of a text; its first 2,000 characters are looked at."""

@@ -32,8 +32,6 @@ MULTILINGUAL = Names("text_multilingual", "text_multilingual_dimensions", full=F
 
 BUCKETS = (8, 16, 24, 32, 48, 64)
 """Padded lengths in tokens, [CLS] and [SEP] included; inputs of equal length share a batch."""
-RUN_TOKENS = 768
-"""Most tokens in one run of the model, padding included: bounds memory and lets others in."""
 
 Floats = NDArray[np.float32]
 
@@ -44,7 +42,8 @@ class Reading:
 
     labels [28]: probability of each GoEmotions label. groups: of each label in GROUPS.
     polarity in [-1, 1]; directions [3]: probability of negative, neutral, positive.
-    subjectivity and sarcasm in [0, 1]. embedding [width] feeds the dimensions model.
+    subjectivity and sarcasm in [0, 1]. embedding [width] feeds the dimensions model; empty where it
+    was not asked for.
     weight: content tokens. What a model that is not full does not say is 0 or empty.
     """
 
@@ -76,13 +75,19 @@ class TextModel:
         curves = self.calibration.curves
         self._label_curves = [curves[f"emotion.{label}"] for label in self.info.labels]
         self._group_curves = [curves[f"group.{group}"] for group in GROUPS]
+        self._run_tokens = int(self.info.parameters["run_tokens"])
         self._levels = np.array(
             [float(level) for level in self.info.parameters["sentiment_levels"].split(",")],
             np.float32,
         )
 
-    async def read(self, windows: Sequence[tuple[Tokens, Window]]) -> list[Reading]:
-        """A reading for each window, in order; windows of a padded length run together."""
+    async def read(
+        self, windows: Sequence[tuple[Tokens, Window]], *, embedding: bool = False
+    ) -> list[Reading]:
+        """A reading for each window, in order; windows of a padded length run together.
+
+        embedding: whether to keep it; those of a large batch take megabytes.
+        """
         chosen: dict[int, list[int]] = {}
         for i, (_, window) in enumerate(windows):
             length = window.end - window.start + 2
@@ -90,11 +95,13 @@ class TextModel:
             chosen.setdefault(bucket, []).append(i)
         readings: dict[int, Reading] = {}
         for bucket, members in chosen.items():
-            rows = RUN_TOKENS // bucket
+            rows = self._run_tokens // bucket
             for at in range(0, len(members), rows):
                 part = members[at : at + rows]
                 inputs = self._inputs([windows[i] for i in part], bucket)
                 outputs = await self._inference.infer(self.names.affect, inputs)
+                if not embedding:
+                    outputs["embedding"] = np.zeros((len(part), 0), np.float32)
                 weights = [windows[i][1].end - windows[i][1].start for i in part]
                 readings.update(zip(part, self._readings(outputs, weights), strict=True))
         return [readings[i] for i in range(len(windows))]

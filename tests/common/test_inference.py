@@ -154,6 +154,29 @@ async def test_instances_share_what_waits(tmp_path: Path) -> None:
     np.testing.assert_array_equal(again["y"], calls[5] + calls[5])
 
 
+async def test_a_batch_has_no_more_tokens_than_the_model_says(tmp_path: Path) -> None:
+    write_model(
+        tmp_path,
+        "bounded",
+        operator="Add",
+        inputs=[("x", FLOAT, ["batch", "length"])],
+        output=("y", FLOAT, ["batch", "length"]),
+        arguments=["x", "x"],
+        config=DOUBLE + 'parameters { key: "run_tokens" value { string_value: "7" } }',
+    )
+    inference = EmbeddedInference(Repository(tmp_path), threads=1)
+    calls = [np.full((1, 3), number, np.float32) for number in range(8)]
+    long = np.ones((1, 9), np.float32)
+    try:
+        answers = await asyncio.gather(*(inference.infer("bounded", {"x": x}) for x in calls))
+        assert runs("bounded") == (4, 8)
+        await inference.infer("bounded", {"x": long})
+    finally:
+        await inference.close()
+    for x, answer in zip(calls, answers, strict=True):
+        np.testing.assert_array_equal(answer["y"], x + x)
+
+
 async def test_a_failing_input_fails_only_its_own_caller(inference: EmbeddedInference) -> None:
     outcomes = await asyncio.gather(
         look_up(inference, 0),

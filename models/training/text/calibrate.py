@@ -36,6 +36,7 @@ from models.training.text.schema import (
     EMOTIONS,
     ENTITY_TYPES,
     REPOSITORY,
+    RUN_TOKENS,
     SENTIMENT_LEVELS,
     direction_of,
     polarity_of,
@@ -178,6 +179,7 @@ def parameters(names: list[str], figures: Mapping[str, float]) -> dict[str, str]
         "license": "Apache-2.0",
         "calibration": f"GoEmotions dev, ECE {figures['primary_ece']:.3f}",
         "labels": ",".join(names),
+        "run_tokens": str(RUN_TOKENS),
         "sentiment_levels": ",".join(map(str, SENTIMENT_LEVELS)),
         "entity_types": ",".join(ENTITY_TYPES),
     }

@@ -13,6 +13,8 @@ MULTILINGUAL_EMBEDDING = 3 * WIDTH
 CLS, SEP = 101, 102
 MAX_TOKENS = 62
 """Content tokens of the longest input trained on; the service's window."""
+RUN_TOKENS = 384
+"""Most tokens in one run of a model, padding included: bounds memory and lets others in."""
 
 EMOTIONS = 28
 NEUTRAL = 27

@@ -45,9 +45,11 @@ class EmbeddedInference:
 
     Batching follows the model's config.pbtxt as Triton's does: only where `dynamic_batching` is
     given, up to `max_batch_size`. While a batch runs, later calls gather, so a lone call never
-    waits for others. A model whose `instance_group` counts several, as far as there are threads,
-    runs as many batches at once, each on its share of the threads: a net of many small operators
-    gains more by that than by threads within each. Models of one instance take turns.
+    waits for others. Where the model has a parameter `run_tokens`, a batch is of no more rows than
+    have so many tokens together: beyond that it takes memory and is no faster. A model whose
+    `instance_group` counts several, as far as there are threads, runs as many batches at once, each
+    on its share of the threads: a net of many small operators gains more by that than by threads
+    within each. Models of one instance take turns.
     """
 
     def __init__(self, repository: Repository, threads: int) -> None:
@@ -104,6 +106,7 @@ class _Model:
         self._executor = executor
         batched = folder.config.HasField("dynamic_batching")
         self._max_batch = folder.config.max_batch_size if batched else 1
+        self._run_tokens = int(folder.info.parameters.get("run_tokens", 0))
         self._waiting: list[_Call] = []
         self._instances = instances
         self._idle = instances
@@ -149,6 +152,9 @@ class _Model:
         self._waiting = [call for call in self._waiting if not call.future.cancelled()]
         share = ceil(sum(call.count for call in self._waiting) / self._idle)
         most = min(self._max_batch, share)
+        if self._run_tokens and self._waiting:
+            _, _, (length, *_) = self._waiting[0].shape[0]
+            most = min(most, self._run_tokens // length)
         taken: list[_Call] = []
         left: list[_Call] = []
         size = 0

@@ -15,6 +15,7 @@ from models.training.text import corpora
 from models.training.text.calibrate import Calibrator, lines
 from models.training.text.schema import (
     REPOSITORY,
+    RUN_TOKENS,
     SENTIMENT_LEVELS,
 )
 from models.training.text.session import Session
@@ -30,6 +31,7 @@ def parameters(names: list[str], figures: Mapping[str, float]) -> dict[str, str]
         "license": "Apache-2.0",
         "calibration": f"GoEmotions dev (English), ECE {figures['primary_ece']:.3f}",
         "labels": ",".join(names),
+        "run_tokens": str(RUN_TOKENS),
         "sentiment_levels": ",".join(map(str, SENTIMENT_LEVELS)),
     }
 
