@@ -61,6 +61,7 @@ GOOGLEAPIS = $(shell $(BIN)/python -c 'import google.api.http_pb2 as api, pathli
 bench: setup
 	@$(BIN)/python -m bench
 	@$(BIN)/python -m bench.fusion
+	@$(BIN)/python -m bench.text
 	@$(BIN)/python -m bench.voice
 	@$(BIN)/python -m bench.upload
 	@$(BIN)/python -m bench.jobs
