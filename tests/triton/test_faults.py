@@ -10,11 +10,13 @@ import pytest
 from services.common import errors
 from services.common.inference.repository import Repository
 from services.common.inference.triton import TritonInference
+from services.common.settings import Settings
 from tests.triton.server import TritonServer
 
 pytestmark = pytest.mark.slow
 
 MODEL = "text_dimensions"
+INPUTS = Repository(Settings().model_repository)[MODEL].example()
 TIMEOUT_S = 2.0
 
 
@@ -35,7 +37,7 @@ async def inference(server: TritonServer, repository: Repository) -> AsyncIterat
 
 
 async def run(inference: TritonInference) -> dict[str, np.ndarray]:
-    return await inference.infer(MODEL, {"embedding": np.zeros((1, 1152), np.float32)})
+    return await inference.infer(MODEL, INPUTS)
 
 
 async def refused(inference: TritonInference) -> tuple[errors.Unavailable, float]:

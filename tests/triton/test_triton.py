@@ -74,10 +74,10 @@ async def test_other_weights_than_the_repository_holds_are_refused(
 
 
 async def test_wrong_input_is_our_fault_and_is_not_repeated(
-    pair: tuple[EmbeddedInference, TritonInference],
+    pair: tuple[EmbeddedInference, TritonInference], repository: Repository
 ) -> None:
     for _ in range(5):
         with pytest.raises(errors.Internal):
             await pair[1].infer("text_dimensions", {"embedding": np.zeros((1, 3), np.float32)})
-    inputs = {"embedding": np.zeros((1, 1152), np.float32)}
+    inputs = repository["text_dimensions"].example()
     assert (await pair[1].infer("text_dimensions", inputs))["dimensions"].shape == (1, 3)
