@@ -84,7 +84,8 @@ _AFFECT = (
 
 
 def _dimensions(embedding: Tensor) -> Model:
-    return Model((embedding,), (Tensor("dimensions", (3,)),), ("calibration", "labels"))
+    outputs = (Tensor("dimensions", (3,)),)
+    return Model((embedding,), outputs, ("calibration", "labels"), instances=2)
 
 
 _STATE = (1, 1, 128)
@@ -123,12 +124,14 @@ KNOWN: Mapping[str, Model] = {
             _EMBEDDING,
         ),
         ("calibration", "labels", "run_tokens", "sentiment_levels", "entity_types"),
+        instances=2,
     ),
     "text_dimensions": _dimensions(_EMBEDDING),
     "text_multilingual": Model(
         (_IDS,),
         (*_AFFECT, _MULTILINGUAL_EMBEDDING),
         ("calibration", "labels", "run_tokens", "sentiment_levels"),
+        instances=2,
     ),
     "text_multilingual_dimensions": _dimensions(_MULTILINGUAL_EMBEDDING),
     "voice_activity": Model(

@@ -1,5 +1,6 @@
 """Runs a text model over windows of tokens and calibrates what it says."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -32,6 +33,9 @@ MULTILINGUAL = Names("text_multilingual", "text_multilingual_dimensions", full=F
 
 BUCKETS = (8, 16, 24, 32, 48, 64)
 """Padded lengths in tokens, [CLS] and [SEP] included; inputs of equal length share a batch."""
+
+RUNS_AT_ONCE = 2
+"""Of one request; the others wait, so that a short text need not wait for a whole batch."""
 
 Floats = NDArray[np.float32]
 
@@ -94,16 +98,22 @@ class TextModel:
             bucket = next(size for size in BUCKETS if size >= length)
             chosen.setdefault(bucket, []).append(i)
         readings: dict[int, Reading] = {}
-        for bucket, members in chosen.items():
-            rows = self._run_tokens // bucket
-            for at in range(0, len(members), rows):
-                part = members[at : at + rows]
+        turn = asyncio.Semaphore(RUNS_AT_ONCE)
+
+        async def run(bucket: int, part: Sequence[int]) -> None:
+            async with turn:
                 inputs = self._inputs([windows[i] for i in part], bucket)
                 outputs = await self._inference.infer(self.names.affect, inputs)
-                if not embedding:
-                    outputs["embedding"] = np.zeros((len(part), 0), np.float32)
-                weights = [windows[i][1].end - windows[i][1].start for i in part]
-                readings.update(zip(part, self._readings(outputs, weights), strict=True))
+            if not embedding:
+                outputs["embedding"] = np.zeros((len(part), 0), np.float32)
+            weights = [windows[i][1].end - windows[i][1].start for i in part]
+            readings.update(zip(part, self._readings(outputs, weights), strict=True))
+
+        runs = []
+        for bucket, members in chosen.items():
+            rows = self._run_tokens // bucket
+            runs += [run(bucket, members[at : at + rows]) for at in range(0, len(members), rows)]
+        await asyncio.gather(*runs)
         return [readings[i] for i in range(len(windows))]
 
     async def dimensions(self, embedding: Floats) -> tuple[float, float, float]:
