@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -71,17 +74,20 @@ class ExpressionNet(nn.Module):
 
 
 class ServedNet(nn.Module):
-    """What is exported: mean of the crop and its mirror image, then calibrated probabilities.
+    """What is exported: mean of the nets on the crop and its mirror image, then calibrated
+    probabilities.
 
     ``softmax(mean logits / temperature)``; the temperature comes from
     :func:`models.training.face.calibration.fit_temperature`.
     """
 
-    def __init__(self, net: ExpressionNet, temperature: float) -> None:
+    def __init__(self, nets: Sequence[ExpressionNet], temperature: float) -> None:
         super().__init__()
-        self.net = net
+        self.nets = nn.ModuleList(nets)
         self.temperature = temperature
 
     def forward(self, x: Tensor) -> Tensor:
-        logits = (self.net(x) + self.net(x.flip(3))) / 2
-        return F.softmax(logits / self.temperature, dim=1)
+        both = torch.cat([x, x.flip(3)])
+        logits = torch.stack([net(both) for net in self.nets]).mean(0)
+        mean = logits.reshape(2, -1, len(LABELS)).mean(0)
+        return F.softmax(mean / self.temperature, dim=1)
