@@ -44,6 +44,14 @@ SHOWN_BY = {
     "AU20": "fear",
     "AU26": "surprise",
 }
+TARGETS = {
+    "face: FER+ valid, crops as they are, accuracy": "≥ .85",
+    "face: FER+ valid, crops as they are, balanced": "≥ .68",
+    "face: FER+ valid, crops as they are, ECE": "≤ .03",
+    "face: detection recall at 24 px": "≥ .95",
+    "face: detection recall at 32 px": "≥ .99",
+    "face: false boxes an image": "< .05",
+}
 
 
 async def main() -> None:
@@ -54,10 +62,12 @@ async def main() -> None:
     ]
     await inference.close()
     for row in rows:
-        print(json.dumps(row))
+        print(json.dumps({**row, "target": TARGETS.get(str(row["measure"]))}))
     width = max(len(str(row["measure"])) for row in rows)
     for row in rows:
-        print(f"{row['measure']:<{width}}  {row['value']:>7}  n={row['n']}")
+        target = TARGETS.get(str(row["measure"]))
+        beside = f"  (target {target})" if target else ""
+        print(f"{row['measure']:<{width}}  {row['value']:>7}  n={row['n']}{beside}")
 
 
 async def expression_rows(inference: Inference) -> list[dict[str, str | float]]:
