@@ -38,7 +38,6 @@ LONGEST_NOTE = 255
 LARGEST_STRUCT_BYTES = 16 * 1024
 MAX_SKIP = 1_000_000
 
-_DAY_MS = 24 * 60 * 60 * 1000
 _ENTRIES = ("input", "result")
 
 

@@ -34,11 +34,18 @@ SINGLE = """
 platform: "onnxruntime_onnx"
 max_batch_size: 0
 """
+ADDERS = {
+    "double": DOUBLE,
+    "single": SINGLE,
+    "shared": DOUBLE + "instance_group [ { count: 2 } ]",
+    "bounded": DOUBLE + 'parameters { key: "run_tokens" value { string_value: "7" } }',
+}
+"""Models that add their input to itself, and their configurations."""
 
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
-    for name, config in (("double", DOUBLE), ("single", SINGLE)):
+    for name, config in ADDERS.items():
         write_model(
             tmp_path,
             name,
@@ -131,17 +138,8 @@ async def test_without_dynamic_batching_each_call_is_a_run(inference: EmbeddedIn
     assert runs("single")[0] - before[0] == 3
 
 
-async def test_instances_share_what_waits(tmp_path: Path) -> None:
-    write_model(
-        tmp_path,
-        "shared",
-        operator="Add",
-        inputs=[("x", FLOAT, ["batch", "length"])],
-        output=("y", FLOAT, ["batch", "length"]),
-        arguments=["x", "x"],
-        config=DOUBLE + "instance_group [ { count: 2 } ]",
-    )
-    inference = EmbeddedInference(Repository(tmp_path), threads=2)
+async def test_instances_share_what_waits(repository: Path) -> None:
+    inference = EmbeddedInference(Repository(repository), threads=2)
     calls = [np.full((1, 3), number, np.float32) for number in range(8)]
     try:
         answers = await asyncio.gather(*(inference.infer("shared", {"x": x}) for x in calls))
@@ -154,25 +152,14 @@ async def test_instances_share_what_waits(tmp_path: Path) -> None:
     np.testing.assert_array_equal(again["y"], calls[5] + calls[5])
 
 
-async def test_a_batch_has_no_more_tokens_than_the_model_says(tmp_path: Path) -> None:
-    write_model(
-        tmp_path,
-        "bounded",
-        operator="Add",
-        inputs=[("x", FLOAT, ["batch", "length"])],
-        output=("y", FLOAT, ["batch", "length"]),
-        arguments=["x", "x"],
-        config=DOUBLE + 'parameters { key: "run_tokens" value { string_value: "7" } }',
-    )
-    inference = EmbeddedInference(Repository(tmp_path), threads=1)
+async def test_a_batch_has_no_more_tokens_than_the_model_says(
+    inference: EmbeddedInference,
+) -> None:
     calls = [np.full((1, 3), number, np.float32) for number in range(8)]
     long = np.ones((1, 9), np.float32)
-    try:
-        answers = await asyncio.gather(*(inference.infer("bounded", {"x": x}) for x in calls))
-        assert runs("bounded") == (4, 8)
-        await inference.infer("bounded", {"x": long})
-    finally:
-        await inference.close()
+    answers = await asyncio.gather(*(inference.infer("bounded", {"x": x}) for x in calls))
+    assert runs("bounded") == (4, 8)
+    await inference.infer("bounded", {"x": long})
     for x, answer in zip(calls, answers, strict=True):
         np.testing.assert_array_equal(answer["y"], x + x)
 
