@@ -109,7 +109,8 @@ async def test_a_passing_failure_is_tried_again(jobs: Running) -> None:
     job = await voice_job(jobs)
 
     async def tried() -> bool:
-        return (await jobs.get(job.job_id)).state == pb.JOB_STATE_QUEUED and bool(jobs.speech.asked)
+        found = await jobs.get(job.job_id)
+        return found.state == pb.JOB_STATE_QUEUED and found.attempts == 1
 
     await until(tried, "the job is not back in the queue")
     jobs.speech.error = None
@@ -120,10 +121,10 @@ async def test_a_passing_failure_is_tried_again(jobs: Running) -> None:
 
 async def test_a_failure_that_does_not_pass_ends_after_bounded_tries(jobs: Running) -> None:
     jobs.speech.error = errors.Unavailable("Not now.", suggestion="Try again.")
-    await jobs.work()
     job = await voice_job(jobs)
     async with jobs.database() as database, database.write() as connection:
         await connection.execute(update(tables.jobs).values(attempts=MAX_ATTEMPTS - 1))
+    await jobs.work()
     failed = await jobs.end(job.job_id)
     assert failed.state == pb.JOB_STATE_ERROR
     assert failed.error.code == "SERVICE_UNAVAILABLE"
