@@ -9,7 +9,8 @@ from contextvars import ContextVar
 from typing import Any
 
 import structlog
-from opentelemetry import trace
+
+from services.common import tracing
 
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 """Id of the request being served; travels between services as `x-request-id`."""
@@ -61,9 +62,8 @@ def _context_adder(service: str) -> structlog.typing.Processor:
         event["service"] = service
         if identifier := request_id.get():
             event["request_id"] = identifier
-        span = trace.get_current_span().get_span_context()
-        if span.is_valid:
-            event["trace_id"] = format(span.trace_id, "032x")
+        if trace_id := tracing.trace_id():
+            event["trace_id"] = trace_id
         return event
 
     return add_context

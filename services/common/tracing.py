@@ -8,9 +8,11 @@ children and log lines find it; each request and each call is a task of its own.
 from __future__ import annotations
 
 import os
+import re
 import socket
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
 
 from opentelemetry import context, trace
 from opentelemetry.trace import NonRecordingSpan, Span, SpanKind, StatusCode
@@ -25,8 +27,15 @@ KEY = "traceparent"
 
 _PROPAGATOR = TraceContextTextMapPropagator()
 _NOTHING = NonRecordingSpan(trace.INVALID_SPAN_CONTEXT)
+_NOT_SAMPLED = re.compile(
+    r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f][02468ace]", re.ASCII
+)
 
 _tracer: trace.Tracer | None = None
+_parent_decides = False
+
+_unrecorded: ContextVar[str] = ContextVar("unrecorded", default="")
+"""The traceparent that a request which is not recorded carries onwards."""
 
 
 def start(service: str, version: str) -> None:
@@ -35,13 +44,14 @@ def start(service: str, version: str) -> None:
     OpenTelemetry's own variables choose which: OTEL_TRACES_SAMPLER=parentbased_traceidratio with
     OTEL_TRACES_SAMPLER_ARG=0.01 keeps one request of a hundred.
     """
-    global _tracer
+    global _tracer, _parent_decides
     if not os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"):
         return
     from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
+    from opentelemetry.sdk.trace.sampling import ParentBased
 
     resource = Resource.create(
         {
@@ -55,6 +65,7 @@ def start(service: str, version: str) -> None:
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     trace.set_tracer_provider(provider)
     _tracer = provider.get_tracer("affectmesh", version)
+    _parent_decides = isinstance(provider.sampler, ParentBased)
 
 
 def begin(name: str, carrier: Iterable[tuple[str | bytes, str | bytes]], request_id: str) -> Span:
@@ -64,12 +75,19 @@ def begin(name: str, carrier: Iterable[tuple[str | bytes, str | bytes]], request
     """
     if _tracer is None:
         return _NOTHING
-    parent = next((value for key, value in carrier if key in (KEY, b"traceparent")), None)
-    found = {KEY: parent.decode("latin-1") if isinstance(parent, bytes) else parent}
-    outer = _PROPAGATOR.extract(found) if parent else context.Context()
+    given = next((value for key, value in carrier if key in (KEY, b"traceparent")), "")
+    parent = given.decode("latin-1") if isinstance(given, bytes) else given
+    if _parent_decides and _NOT_SAMPLED.fullmatch(parent):
+        _unrecorded.set(parent)
+        return _NOTHING
+    outer = _PROPAGATOR.extract({KEY: parent}) if parent else context.Context()
     attributes = {"affectmesh.request_id": request_id}
     begun = _tracer.start_span(name, outer, SpanKind.SERVER, attributes)
-    context.attach(trace.set_span_in_context(begun))
+    if begun.is_recording():
+        _unrecorded.set("")
+        context.attach(trace.set_span_in_context(begun))
+    else:
+        _unrecorded.set(_traceparent(trace.set_span_in_context(begun)))
     return begun
 
 
@@ -106,6 +124,19 @@ def metadata() -> tuple[tuple[str, str], ...]:
     """What a call onwards carries of the current span."""
     if _tracer is None:
         return ()
+    traceparent = _unrecorded.get() or _traceparent()
+    return ((KEY, traceparent),) if traceparent else ()
+
+
+def trace_id() -> str:
+    """The id of the current trace in hexadecimal, recorded or not; "" outside any."""
+    if _tracer is None:
+        return ""
+    _, _, rest = (_unrecorded.get() or _traceparent()).partition("-")
+    return rest[:32]
+
+
+def _traceparent(of: context.Context | None = None) -> str:
     carrier: dict[str, str] = {}
-    _PROPAGATOR.inject(carrier)
-    return tuple((name, value) for name, value in carrier.items() if name == KEY)
+    _PROPAGATOR.inject(carrier, of)
+    return carrier.get(KEY, "")
