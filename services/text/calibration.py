@@ -28,6 +28,25 @@ class Curve:
         return float(np.interp(score, self.scores, self.probabilities))
 
 
+class Curves:
+    """One curve a column, all in one interpolation: column i of the scores, in [0, 1], is moved to
+    [2 i, 2 i + 1], where the knots of its curve lie."""
+
+    def __init__(self, curves: Sequence[Curve]) -> None:
+        self._moves = 2.0 * np.arange(len(curves))
+        self._at = np.concatenate(
+            [2.0 * i + np.concatenate(([0.0], c.scores, [1.0])) for i, c in enumerate(curves)]
+        )
+        self._probabilities = np.concatenate(
+            [c.probabilities[np.r_[0, 0 : len(c.probabilities), -1]] for c in curves]
+        )
+
+    def __call__(self, scores: Floats) -> Floats:
+        """Probabilities [N, curves] of scores [N, curves]; flat outside the knots."""
+        found = np.interp(scores + self._moves, self._at, self._probabilities)
+        return np.asarray(found, dtype=np.float32)
+
+
 @dataclass(frozen=True, slots=True)
 class Calibration:
     """What turns the text model's outputs into what is reported."""

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from services.common.inference import Inference, ModelInfo
 from services.text import calibration
 from services.text.aspects import Mention
+from services.text.calibration import Curves
 from services.text.emotions import GROUPS, EmotionTable
 from services.text.entities import Entity
 from services.text.sentences import Window
@@ -77,8 +78,8 @@ class TextModel:
         types = self.info.parameters["entity_types"] if names.full else ""
         self.entity_types = tuple(types.split(","))
         curves = self.calibration.curves
-        self._label_curves = [curves[f"emotion.{label}"] for label in self.info.labels]
-        self._group_curves = [curves[f"group.{group}"] for group in GROUPS]
+        self._label_curves = Curves([curves[f"emotion.{label}"] for label in self.info.labels])
+        self._group_curves = Curves([curves[f"group.{group}"] for group in GROUPS])
         self._run_tokens = int(self.info.parameters["run_tokens"])
         self._levels = np.array(
             [float(level) for level in self.info.parameters["sentiment_levels"].split(",")],
@@ -183,10 +184,8 @@ class TextModel:
 
     def _readings(self, outputs: dict[str, Floats], weights: Sequence[int]) -> list[Reading]:
         raw = sigmoid(outputs["emotions"])
-        labels = np.stack([c(raw[:, i]) for i, c in enumerate(self._label_curves)], -1)
-        groups = self.table.group_scores(raw)
-        groups = np.stack([c(groups[:, i]) for i, c in enumerate(self._group_curves)], -1)
-        groups = self.table.coherent(groups, labels)
+        labels = self._label_curves(raw)
+        groups = self.table.coherent(self._group_curves(self.table.group_scores(raw)), labels)
         temperature = np.float32(self.calibration.numbers["sentiment_temperature"])
         levels = softmax(outputs["sentiment"])
         polarity = np.clip(levels @ self._levels, -1.0, 1.0)
