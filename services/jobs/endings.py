@@ -86,17 +86,18 @@ class Endings:
     async def end_all(
         self, connection: AsyncConnection, endings: Sequence[tuple[str | Hold, Ending]]
     ) -> list[Row | None]:
-        """The same for many jobs."""
+        """The same for many jobs; one that is named again ends once, as the first says."""
         now = self._now_ms()
         ids = [job.job_id if isinstance(job, Hold) else job for job, _ in endings]
         standing = (await connection.execute(_standing, {"ids": ids})).mappings()
         rows = {row["job_id"]: row for row in standing}
-        ended = [
-            _ended(rows[job_id], ending, now)
-            if job_id in rows and _may_end(rows[job_id], job, ending.state)
-            else None
-            for job_id, (job, ending) in zip(ids, endings, strict=True)
-        ]
+        ended: list[_Ended | None] = []
+        for job_id, (job, ending) in zip(ids, endings, strict=True):
+            row = rows.get(job_id)
+            if row is not None and _may_end(row, job, ending.state):
+                ended.append(_ended(rows.pop(job_id), ending, now))
+            else:
+                ended.append(None)
         if any(ended):
             await self._write(connection, [one for one in ended if one is not None], now)
         return [None if one is None else one.row for one in ended]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from sqlalchemy import insert
+from sqlalchemy import insert, select
 
 from affectmesh.v1 import jobs_pb2 as pb
 from services.common.database import Database
@@ -14,7 +14,8 @@ from services.jobs.endings import Ending, Endings, Hold
 from services.jobs.leases import Claim, Claims, give_back
 from services.jobs.states import State
 from services.jobs.stream import Sender
-from services.jobs.tables import MIGRATIONS, jobs, workers
+from services.jobs.tables import MIGRATIONS, jobs, usage, workers
+from services.jobs.usage import Amount
 from services.jobs.webhook_outbox import WebhookOutbox
 
 PLACES = 2
@@ -125,3 +126,20 @@ async def test_jobs_that_end_together_end_by_those_who_hold_them(queue: Queue) -
         None,
         ("job_2", State.DONE, 1.0),
     ]
+
+
+async def test_a_job_that_is_ended_twice_at_once_ends_as_the_first_says(queue: Queue) -> None:
+    (hold,) = await queue.take("job_1")
+    endings = Endings(WebhookOutbox(lambda: queue.now_ms), lambda: queue.now_ms)
+    done = Ending(State.DONE, amount=Amount("audio.emotion", "1"))
+    asked: list[tuple[str | Hold, Ending]] = [
+        (hold, done),
+        ("job_1", Ending(State.CANCELLED)),
+        (hold, done),
+    ]
+    async with queue.database.write() as connection:
+        ended = await endings.end_all(connection, asked)
+        states = await connection.scalars(select(jobs.c.state).where(jobs.c.job_id == "job_1"))
+        used = await connection.scalars(select(usage.c.quantity))
+    assert [row and row["state"] for row in ended] == [State.DONE, None, None]
+    assert (states.all(), used.all()) == ([State.DONE], ["1"])
