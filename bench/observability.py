@@ -27,6 +27,7 @@ from affectmesh.v1 import text_pb2, types_pb2
 from bench.__main__ import GATEWAY, SMALL_TEXT
 from bench.capacity import COSTS, Costs
 from bench.measure import Row, measure
+from services.cli.samples import SampleRequest
 from services.common import drift, metrics, tracing
 from services.common.settings import SERVICES
 from services.mesh.temporary import TemporaryMesh
@@ -66,15 +67,30 @@ def main() -> None:
             TemporaryMesh(observed) as full,
             _scraping(full),
         ):
-            print(f"{'CPU ms of':12} {'without':>8} {'without':>8} {'with':>8}")
+            meshes = {"without": bare, "without again": twin, "with": full}
             for sample in (GATEWAY, SMALL_TEXT):
-                turns: dict[TemporaryMesh, list[Row]] = {bare: [], twin: [], full: []}
-                for _ in range(arguments.rounds):
-                    for mesh, rows in turns.items():
-                        rows.append(measure(mesh, sample, CLIENTS, arguments.seconds))
-                spent = [statistics.median(one.cpu_ms for one in rows) for rows in turns.values()]
-                print(f"{sample.kind:12} " + " ".join(f"{ms:>8.3f}" for ms in spent), flush=True)
+                _print_meshes(meshes, sample, arguments.rounds, arguments.seconds)
         print(f"spans that came: {sink.spans}")
+
+
+def _print_meshes(
+    meshes: dict[str, TemporaryMesh], sample: SampleRequest, rounds: int, seconds: float
+) -> None:
+    """Drives the meshes in turns, every other round backwards, and prints the medians."""
+    turns: dict[str, list[Row]] = {name: [] for name in meshes}
+    for i in range(rounds):
+        for name in list(meshes)[:: -1 if i % 2 else 1]:
+            turns[name].append(measure(meshes[name], sample, CLIENTS, seconds))
+    per_s = {
+        name: statistics.median(r.requests_per_s for r in rows) for name, rows in turns.items()
+    }
+    for name, rows in turns.items():
+        spent_ms = statistics.median(row.cpu_ms for row in rows)
+        print(f"{sample.kind:12} {name:14} {per_s[name]:>8.1f}/s {spent_ms:>8.3f} ms of CPU")
+    first, second, observed = per_s.values()
+    lost = 1.0 - observed / statistics.mean((first, second))
+    verdict = "met" if lost <= TARGET else "missed"
+    print(f"{sample.kind:12} {lost:.1%} of throughput (target {TARGET:.0%}: {verdict})", flush=True)
 
 
 def _print_apart() -> None:
