@@ -30,7 +30,7 @@ async def test_a_webhook_from_its_registration_to_its_end(client: httpx.AsyncCli
         secret, path = made.json()["secret"], f"/v1/webhooks/{made.json()['webhook_id']}"
         job = await client.post("/v1/jobs", json={"kind": "no_op", "input": {"url": "https://a.b"}})
         assert job.status_code == 201, job.text
-        await until(lambda: _is_told(receiver), 30)
+        await until(lambda: _is_told(receiver))
         (told,) = receiver.requests
         assert json.loads(told.body)["data"]["job_id"] == job.json()["job_id"]
         expected = hmac.new(secret.encode(), told.body, hashlib.sha256).hexdigest()

@@ -9,7 +9,7 @@ from tests.jobs.webhook_service import webhook_service
 
 async def deliver(folder: Path) -> None:
     """Delivers until it is killed."""
-    async with webhook_service(folder, webhook_timeout_s=30):
+    async with webhook_service(folder):
         await asyncio.Event().wait()
 
 

@@ -30,13 +30,14 @@ FREE = Caller(3, "key_free", "free")
 
 
 class Clock:
-    """The time, which a test moves on."""
+    """The time, which stands still until a test moves it on."""
 
     def __init__(self) -> None:
+        self._start_ms = now_ms()
         self.ahead_ms = 0
 
     def __call__(self) -> int:
-        return now_ms() + self.ahead_ms
+        return self._start_ms + self.ahead_ms
 
 
 class _Servicer(MediaMethods, jobs_pb2_grpc.JobServiceServicer):
@@ -137,9 +138,9 @@ async def rows(service: MediaService) -> Sequence[str]:
         return list((await connection.execute(select(media_table.c.media_id))).scalars())
 
 
-async def until(check: Callable[[], Awaitable[bool]], seconds: float = 10) -> None:
+async def until(check: Callable[[], Awaitable[bool]]) -> None:
     """Waits until a check holds. Raises TimeoutError."""
-    async with asyncio.timeout(seconds):
+    async with asyncio.timeout(60):
         while True:
             if await check():
                 return

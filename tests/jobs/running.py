@@ -4,7 +4,7 @@ import asyncio
 import io
 import time
 import wave
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,7 +37,8 @@ class Speech(voice_pb2_grpc.VoiceServiceServicer):
     """Keeps the voice contract: answers what it is told, after a pause."""
 
     answer: voice_pb2.AnalyzeVoiceResponse
-    error: Exception | None = None
+    errors: Iterator[Exception] = field(default_factory=lambda: iter(()))
+    """Raised in place of the answer, one for each request, until they are used up."""
     pause_s: float = 0.0
     asked: list[voice_pb2.AnalyzeVoiceRequest] = field(default_factory=list)
     began: asyncio.Event = field(default_factory=asyncio.Event)
@@ -53,8 +54,8 @@ class Speech(voice_pb2_grpc.VoiceServiceServicer):
         except asyncio.CancelledError:
             self.stopped.set()
             raise
-        if self.error is not None:
-            raise self.error
+        for error in self.errors:
+            raise error
         return self.answer
 
 

@@ -5,6 +5,7 @@ import hashlib
 import hmac
 import json
 import re
+import socket
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from sqlalchemy import select
 
 from affectmesh.v1 import jobs_pb2 as pb
 from services.common import errors
+from services.jobs.tables import deliveries
 from services.jobs.tables import webhooks as table
 from services.jobs.webhook_attempts import Patience
 from services.jobs.webhooks import EVENTS, MAX_WEBHOOKS
@@ -49,7 +51,7 @@ async def test_an_event_arrives_signed(service: WebhookService) -> None:
     moment, _, signature = request.headers["x-affectmesh-signature"].partition(",v1=")
     signed = moment.removeprefix("t=").encode() + b"." + request.body
     assert signature == hmac.new(webhook.secret.encode(), signed, hashlib.sha256).hexdigest()
-    assert abs(int(moment.removeprefix("t=")) * 1000 - service.clock()) < 60_000
+    assert int(moment.removeprefix("t=")) == service.clock() // 1000
     assert request.headers["content-type"] == "application/json"
     assert request.headers["x-affectmesh-event"] == "analysis.completed"
     assert request.headers["x-affectmesh-delivery"] == delivery.delivery_id
@@ -93,11 +95,10 @@ async def test_what_is_not_committed_is_not_sent(service: WebhookService) -> Non
         (307, 307, "redirect"),
         (b"SSH-2.0-x\r\n\r\n", None, "not HTTP"),
         (b"", None, "broke off"),
-        (None, None, "within 1 s"),
     ],
 )
 async def test_a_failure_is_told_and_tried_again(
-    service: WebhookService, answer: int | bytes | None, status: int | None, said: str
+    service: WebhookService, answer: int | bytes, status: int | None, said: str
 ) -> None:
     async with receiving(answer, 204) as receiver:
         webhook = await service.webhook(receiver.address)
@@ -107,13 +108,32 @@ async def test_a_failure_is_told_and_tried_again(
         assert (failed.last_status if failed.HasField("last_status") else None) == status
         assert said in failed.last_error
         wait_ms = failed.next_attempt_time.ToMilliseconds() - service.clock()
-        assert 20_000 < wait_ms <= 36_000
+        assert 24_000 <= wait_ms <= 36_000
         service.later(wait_ms / 1000 + 0.1)
         again = await service.tried(webhook, 2)
     assert (again.delivered, again.last_status, again.last_error) == (True, 204, "")
     assert again.delivery_id == failed.delivery_id
     assert receiver.requests[0].body == receiver.requests[1].body
     assert len(receiver.requests) == 2
+
+
+@pytest.mark.parametrize(
+    ("answer", "pause_s"),
+    [(None, 0.0), (b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 100, 0.05)],
+    ids=["silent", "dripping"],
+)
+async def test_a_receiver_without_an_answer_in_time_is_cut_off(
+    tmp_path: Path, answer: bytes | None, pause_s: float
+) -> None:
+    async with (
+        webhook_service(tmp_path, webhook_timeout_s=1) as service,
+        receiving(answer, pause_s=pause_s) as receiver,
+    ):
+        webhook = await service.webhook(receiver.address)
+        await service.publish()
+        failed = await service.tried(webhook)
+    assert (failed.delivered, failed.last_error) == (False, "No answer within 1 s.")
+    assert failed.HasField("next_attempt_time")
 
 
 async def test_redirects_are_not_followed(service: WebhookService) -> None:
@@ -140,9 +160,9 @@ async def test_after_four_tries_it_is_given_up(service: WebhookService) -> None:
         service.later(DAY_S)
         await asyncio.sleep(0.1)
     assert len(receiver.requests) == 4
-    assert 20 < waits[0] / 1000 < 37
-    assert 90 < waits[1] / 1000 < 145
-    assert 380 < waits[2] / 1000 < 577
+    assert 24 <= waits[0] / 1000 <= 36
+    assert 96 <= waits[1] / 1000 <= 144
+    assert 384 <= waits[2] / 1000 <= 576
 
 
 def test_the_waits_grow_and_are_spread() -> None:
@@ -153,21 +173,13 @@ def test_the_waits_grow_and_are_spread() -> None:
 
 
 async def test_a_closed_port_and_an_unknown_host_are_told(service: WebhookService) -> None:
-    async with receiving() as receiver:
-        closed = receiver.address
-    webhook = await service.webhook(closed)
-    nowhere = await service.webhook("https://nowhere.invalid/hook")
-    await service.publish()
-    assert (await service.tried(webhook)).last_error == "The host cannot be reached."
-    assert (await service.tried(nowhere)).last_error == "The host is not known."
-
-
-async def test_a_receiver_that_drips_is_cut_off(service: WebhookService) -> None:
-    slow = b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 100
-    async with receiving(slow, pause_s=0.05) as receiver:
-        webhook = await service.webhook(receiver.address)
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        webhook = await service.webhook(f"http://127.0.0.1:{closed.getsockname()[1]}")
+        nowhere = await service.webhook("https://nowhere.invalid/hook")
         await service.publish()
-        assert "within 1 s" in (await service.tried(webhook)).last_error
+        assert (await service.tried(webhook)).last_error == "The host cannot be reached."
+        assert (await service.tried(nowhere)).last_error == "The host is not known."
 
 
 async def test_an_endless_answer_is_not_read(service: WebhookService) -> None:
@@ -198,11 +210,11 @@ async def test_a_slow_receiver_holds_up_nobody_and_is_not_flooded(
             await service.publish("job.completed")
 
         async def is_told() -> bool:
-            return len(fast.requests) == 20
+            return [one.delivered for one in await service.log(quick)] == [True] * 20
 
-        await until(is_told, 5)
-        assert all(delivery.delivered for delivery in await service.log(quick))
-        assert 1 <= slow.most_at_once <= 2
+        await until(is_told)
+        await until(lambda: _holds_two(slow))
+        assert len(fast.requests) == 20
         assert fast.most_at_once <= 2
 
 
@@ -218,7 +230,7 @@ async def test_one_organization_leaves_room_for_others(service: WebhookService) 
         async def is_told() -> bool:
             return [delivery.delivered for delivery in await service.log(quick, BOB)] == [True]
 
-        await until(is_told, 5)
+        await until(is_told)
         assert slow.most_at_once <= 8
 
 
@@ -487,18 +499,18 @@ async def test_who_is_killed_in_the_middle_loses_no_delivery(tmp_path: Path) -> 
     async with receiving(None, None, 200) as receiver:
         async with webhook_service(tmp_path) as service:
             webhook = await service.webhook(receiver.address)
+            await service.webhooks.close()
             async with service.database.write() as connection:
                 for number in range(5):
                     await service.outbox.publish(connection, 1, "job.completed", {"number": number})
-            await service.webhooks.close()
             killed = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "tests.jobs.courier_process", str(tmp_path), cwd=ROOT
             )
-            await until(lambda: _holds_two(receiver), 30)
+            await until(lambda: _holds_two(receiver))
             killed.kill()
             await killed.wait()
         async with webhook_service(tmp_path) as service:
-            service.later(60)
+            service.later(DAY_S)
             await until(lambda: _are_delivered(service, webhook))
             assert all(delivery.attempts == 1 for delivery in await service.log(webhook))
     numbers = [json.loads(request.body)["data"]["number"] for request in receiver.requests]
@@ -531,19 +543,17 @@ async def test_a_callback_is_sent_as_it_is(service: WebhookService) -> None:
             await service.outbox.callback(
                 connection, 1, receiver.address + "/done", b"<x/>", "text/xml", "job_1"
             )
-        await _requested(receiver, 1)
+        await until(lambda: _were_made(service, 1))
         service.later(60)
-        await _requested(receiver, 2)
+        await until(lambda: _were_made(service, 2))
     first, second = receiver.requests
     assert (first.path, first.body, first.headers["content-type"]) == ("/done", b"<x/>", "text/xml")
     assert "x-emotionchat-signature" not in first.headers
     assert first.headers["x-affectmesh-delivery"] == second.headers["x-affectmesh-delivery"]
 
 
-async def _requested(receiver: Receiver, count: int) -> None:
-    async def is_requested() -> bool:
-        return len(receiver.requests) >= count
-
-    await until(is_requested)
-    await asyncio.sleep(0.1)
-    assert len(receiver.requests) == count
+async def _were_made(service: WebhookService, tries: int) -> bool:
+    """Whether the one delivery that there is was tried so often."""
+    async with service.database.read() as connection:
+        made = (await connection.execute(select(deliveries.c.attempts))).scalar_one()
+    return int(made) == tries

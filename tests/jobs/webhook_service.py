@@ -86,8 +86,9 @@ class WebhookService:
 
 @asynccontextmanager
 async def webhook_service(folder: Path, **overrides: object) -> AsyncIterator[WebhookService]:
-    """A service with its records in a folder; private addresses are allowed unless overridden."""
-    defaults = {"data_dir": folder, "fetch_allow_private": True, "webhook_timeout_s": 1}
+    """A service with its records in a folder; private addresses are allowed unless overridden, and
+    whoever answers at all answers in time."""
+    defaults = {"data_dir": folder, "fetch_allow_private": True, "webhook_timeout_s": 60}
     given = Settings.model_validate({**defaults, **overrides})
     database = await Database.open(given.database, MIGRATIONS)
     clock = Clock()
