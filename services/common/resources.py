@@ -12,6 +12,8 @@ from services.common import errors
 
 MAX_PAGE = 100
 DEFAULT_PAGE = 20
+MAX_SKIP = 1_000_000
+"""Entries that may be skipped where pages are numbered."""
 
 _ID_LETTERS = string.ascii_lowercase + "234567"
 
@@ -55,7 +57,11 @@ def text(field: str, value: str, longest: int) -> str:
 def page_size(value: int) -> int:
     """Entries of a page: 20 where 0, at most 100."""
     if not 0 <= value <= MAX_PAGE:
-        raise invalid("page_size", f"A page holds 1 to {MAX_PAGE}.", "Ask for fewer.")
+        raise invalid(
+            "page_size",
+            f"A page holds 1 to {MAX_PAGE}.",
+            f"Ask for as many, or for none in particular to get {DEFAULT_PAGE}.",
+        )
     return value or DEFAULT_PAGE
 
 

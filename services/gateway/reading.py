@@ -11,10 +11,12 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from affectmesh.v1 import billing_pb2 as pb
 from services.common import errors
+from services.common.resources import DEFAULT_PAGE, MAX_PAGE
 from services.gateway.endpoint import Exchange
 from services.gateway.views import ROLES
 
 LARGEST_BODY = 64 * 1024
+_LONGEST_NUMBER = 9
 
 Kind = type | tuple[type, ...]
 
@@ -101,12 +103,23 @@ def parameter(exchange: Exchange, name: str) -> str:
     return exchange.connection.query_params.get(name, "")
 
 
-def page(exchange: Exchange) -> tuple[int, str]:
-    """Size (0 for the default) and token of the page that is asked for."""
-    size = parameter(exchange, "page_size") or "0"
-    if not (size.isascii() and size.isdecimal() and len(size) <= 4):
-        raise wrong("page_size", "page_size is not a number.")
-    return int(size), parameter(exchange, "page_token")
+def whole(parameters: Mapping[str, str], name: str, default: int, least: int, most: int) -> int:
+    """A whole number of the query, from `least` to `most`. Raises InvalidRequest."""
+    text = parameters.get(name, str(default))
+    known = text.isascii() and text.isdecimal() and len(text) <= _LONGEST_NUMBER
+    if not known or not least <= int(text) <= most:
+        raise errors.InvalidRequest(
+            f"{name} must be a whole number from {least} to {most}.",
+            field=name,
+            suggestion=f"Send one, or leave {name} out for {default}.",
+        )
+    return int(text)
+
+
+def page(exchange: Exchange, default: int = DEFAULT_PAGE) -> tuple[int, str]:
+    """Size and token of the page that is asked for."""
+    size = whole(exchange.connection.query_params, "page_size", default, 1, MAX_PAGE)
+    return size, parameter(exchange, "page_token")
 
 
 async def form(exchange: Exchange) -> dict[str, str]:

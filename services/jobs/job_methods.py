@@ -15,7 +15,15 @@ from services.billing.plans import PLANS
 from services.common import caller
 from services.common.caller import Caller
 from services.common.database import Database
-from services.common.resources import invalid, new_id, page_number, page_size, page_token, text
+from services.common.resources import (
+    MAX_SKIP,
+    invalid,
+    new_id,
+    page_number,
+    page_size,
+    page_token,
+    text,
+)
 from services.jobs import execution, messages, plan_limits
 from services.jobs.batches import Batches
 from services.jobs.deletion import Deletion
@@ -36,7 +44,6 @@ LONGEST_URL = 2048
 LONGEST_KEY = 255
 LONGEST_NOTE = 255
 LARGEST_STRUCT_BYTES = 16 * 1024
-MAX_SKIP = 1_000_000
 
 _ENTRIES = ("input", "result")
 

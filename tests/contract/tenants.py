@@ -11,6 +11,8 @@ from affectmesh.v1 import billing_pb2 as pb
 from affectmesh.v1 import billing_pb2_grpc
 from services.mesh.temporary import TemporaryMesh
 
+PASSWORD = "correct horse battery"
+
 
 @dataclass(frozen=True)
 class Tenant:
@@ -18,6 +20,8 @@ class Tenant:
 
     mesh: TemporaryMesh
     org_id: int
+    email: str
+    """Of the owner, whose password is PASSWORD."""
 
     async def key(self, *scopes: str) -> str:
         """A new key with these scopes, or with all."""
@@ -41,13 +45,12 @@ async def tenant(
     organization = pb.Organization(
         name="Tenant", plan=plan, use_context=use_context, jurisdiction=jurisdiction
     )
+    email = f"{uuid4().hex}@example.org"
     request = pb.CreateOrganizationRequest(
-        organization=organization,
-        owner_email=f"{uuid4().hex}@example.org",
-        owner_password="correct horse battery",
+        organization=organization, owner_email=email, owner_password=PASSWORD
     )
     made = await billing(mesh, "CreateOrganization", request)
-    return Tenant(mesh, made.org_id)
+    return Tenant(mesh, made.org_id, email)
 
 
 async def billing(mesh: TemporaryMesh, method: str, request: Any) -> Any:

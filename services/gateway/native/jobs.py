@@ -14,6 +14,7 @@ from affectmesh.v1 import jobs_pb2 as pb
 from affectmesh.v1 import jobs_pb2_grpc
 from services.common import errors
 from services.common.channels import Channels, call, metadata
+from services.common.resources import MAX_SKIP
 from services.common.settings import Settings
 from services.gateway import reading, transcoding
 from services.gateway.access import Access
@@ -88,13 +89,12 @@ class _Jobs:
     async def _list(self, exchange: Exchange) -> Answer:
         await self._access.read(exchange)
         size, token = reading.page(exchange)
-        asked: dict[str, Any] = {"page_size": size, "page_token": token}
+        skip = reading.whole(exchange.connection.query_params, "skip", 0, 0, MAX_SKIP)
+        asked: dict[str, Any] = {"page_size": size, "page_token": token, "skip": skip}
         if dialect := reading.parameter(exchange, "dialect"):
             asked["dialect"] = dialect
         if states := reading.parameter(exchange, "states"):
             asked["states"] = states.split(",")
-        if skip := reading.parameter(exchange, "skip"):
-            asked["skip"] = int(skip) if skip.isascii() and skip.isdecimal() else skip
         page = await call("jobs", self._jobs.ListJobs, _parse_list(asked), _TIMEOUT_S)
         return Answer(_render_page(page))
 

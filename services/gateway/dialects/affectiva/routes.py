@@ -188,8 +188,7 @@ class _Endpoints:
 
     async def _page(self, exchange: Exchange, url: str) -> tuple[Iterable[pb.Job], dict[str, str]]:
         """The jobs of the page that is asked for, and the link to the next (RFC 8288)."""
-        size, token = page(exchange)
-        size = size or _LISTED
+        size, token = page(exchange, _LISTED)
         found = await self._jobs.page(size, token)
         if not found.next_page_token:
             return found.jobs, {}

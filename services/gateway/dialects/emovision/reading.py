@@ -7,32 +7,20 @@ import orjson
 from google.protobuf.struct_pb2 import Struct
 
 from services.common import errors
+from services.common.resources import DEFAULT_PAGE, MAX_PAGE, MAX_SKIP
 from services.gateway.dialects.emovision.views import DEPTHS, STATUSES
+from services.gateway.reading import whole
 from services.jobs.representations.emovision import EXPORTS
 from services.voice import languages
 
-LARGEST_PAGE = 100
 LONGEST_METADATA = 16 * 1024
 DEEPEST_METADATA = 16
-MOST_SKIPPED = 1_000_000
 
 
 def page(parameters: Mapping[str, str]) -> tuple[int, int]:
     """`page` from 1 and `per_page` from 1 to 100."""
-    size = _whole(parameters, "per_page", 20, LARGEST_PAGE)
-    return _whole(parameters, "page", 1, MOST_SKIPPED // size), size
-
-
-def _whole(parameters: Mapping[str, str], name: str, default: int, largest: int) -> int:
-    text = parameters.get(name, str(default))
-    known = text.isascii() and text.isdecimal() and len(text) <= 9
-    if not known or not 1 <= int(text) <= largest:
-        raise errors.InvalidRequest(
-            f"{name} must be a whole number from 1 to {largest}.",
-            field=name,
-            suggestion=f"Send one, or leave {name} out for {default}.",
-        )
-    return int(text)
+    size = whole(parameters, "per_page", DEFAULT_PAGE, 1, MAX_PAGE)
+    return whole(parameters, "page", 1, 1, MAX_SKIP // size), size
 
 
 def status(parameters: Mapping[str, str]) -> str:

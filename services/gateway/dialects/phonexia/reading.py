@@ -65,7 +65,7 @@ def _seconds(query: QueryParams, name: str) -> float | None:
     except ValueError:
         number = math.nan
     if not 0 <= number <= LONGEST_S:
-        raise _wrong(name, "Input should be a number of seconds, 0 or more.")
+        raise _wrong(name, f"Input should be a number of seconds from 0 to {LONGEST_S:.0f}.")
     return number
 
 
