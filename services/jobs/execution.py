@@ -153,9 +153,14 @@ def _all_of(make: Callable[[], Message]) -> tuple[Callable[[], Message], frozens
     return make, frozenset(field.name for field in make().DESCRIPTOR.fields)
 
 
+_OF_RECORDINGS = (
+    fusion_pb2.AnalyzeRecordingRequest,
+    frozenset({"language", "biosignal", "biosignal_start_ms"}),
+)
+
 _OPTIONS: Mapping[int, tuple[Callable[[], Message], frozenset[str]]] = {
-    pb.JOB_KIND_RECORDING_BASIC: (fusion_pb2.AnalyzeRecordingRequest, frozenset({"language"})),
-    pb.JOB_KIND_RECORDING_ADVANCED: (fusion_pb2.AnalyzeRecordingRequest, frozenset({"language"})),
+    pb.JOB_KIND_RECORDING_BASIC: _OF_RECORDINGS,
+    pb.JOB_KIND_RECORDING_ADVANCED: _OF_RECORDINGS,
     pb.JOB_KIND_VOICE: _all_of(voice_pb2.VoiceOptions),
     pb.JOB_KIND_FACE_MULTI: _all_of(face_pb2.FaceVideoOptions),
     pb.JOB_KIND_FACE_SINGLE: _all_of(face_pb2.FaceVideoOptions),
