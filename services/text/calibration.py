@@ -49,11 +49,16 @@ class Curves:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """What turns the text model's outputs into what is reported."""
+    """What turns the text model's outputs into what is reported.
+
+    transitions: of aspect and entity tags, [tags, tags], see `tagging.spans`; none where the model
+    has no tags.
+    """
 
     curves: Mapping[str, Curve]
     thresholds: Mapping[str, float]
     numbers: Mapping[str, float]
+    transitions: Mapping[str, Floats]
 
 
 def read(path: Path) -> Calibration:
@@ -63,6 +68,7 @@ def read(path: Path) -> Calibration:
         {name: curve(points) for name, points in content["curves"].items()},
         content["thresholds"],
         content["numbers"],
+        {name: np.array(rows, np.float32) for name, rows in content["transitions"].items()},
     )
 
 

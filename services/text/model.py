@@ -14,6 +14,7 @@ from services.text.calibration import Curves
 from services.text.emotions import GROUPS, EmotionTable
 from services.text.entities import Entity
 from services.text.sentences import Window
+from services.text.tagging import spans
 from services.text.tokens import TokenReader, Tokens
 
 
@@ -134,9 +135,9 @@ class TextModel:
     ) -> list[Mention]:
         """Aspect terms of a window with calibrated polarity."""
         found = []
-        for first, last, _, _ in spans(
-            reading.aspect_tags, tokens.words[window.start : window.end]
-        ):
+        words = tokens.words[window.start : window.end]
+        transitions = self.calibration.transitions["aspect"]
+        for first, last, _, _ in spans(reading.aspect_tags, words, transitions):
             polarity = self._aspect_polarity(reading, first, last)
             start = tokens.offsets[window.start + first][0]
             end = tokens.offsets[window.start + last - 1][1]
@@ -149,7 +150,8 @@ class TextModel:
         found = []
         curve = self.calibration.curves["entity"]
         words = tokens.words[window.start : window.end]
-        for first, last, kind, sure in spans(reading.entity_tags, words):
+        transitions = self.calibration.transitions["entity"]
+        for first, last, kind, sure in spans(reading.entity_tags, words, transitions):
             polarity = self._aspect_polarity(reading, first, last)
             start = tokens.offsets[window.start + first][0]
             end = tokens.offsets[window.start + last - 1][1]
@@ -242,41 +244,6 @@ def pool(readings: Sequence[Reading]) -> Reading:
         embedding=mean([r.embedding for r in readings]),
         weight=sum(r.weight for r in readings),
     )
-
-
-def spans(logits: Floats, words: Sequence[int]) -> list[tuple[int, int, int, float]]:
-    """(first token, last token + 1, type, mean probability) of each BIO span in logits [T, tags].
-
-    A word takes the tag of its first token, so spans never cut a word; a stray inside tag begins
-    a span.
-    """
-    found: list[tuple[int, int, int, float]] = []
-    best = logits.argmax(-1)
-    if not best.any():
-        return found
-    sure = softmax(logits).max(-1)
-    counts: list[int] = []
-    open_span = False
-    i = 0
-    while i < len(words):
-        end = i + 1
-        while end < len(words) and words[end] == words[i]:
-            end += 1
-        tag = int(best[i])
-        if tag == 0:
-            open_span = False
-        else:
-            kind, inside = (tag - 1) // 2, tag % 2 == 0
-            if inside and open_span and found[-1][2] == kind:
-                first, _, _, total = found[-1]
-                found[-1] = (first, end, kind, total + float(sure[i]))
-                counts[-1] += 1
-            else:
-                found.append((i, end, kind, float(sure[i])))
-                counts.append(1)
-            open_span = True
-        i = end
-    return [(a, b, kind, total / n) for (a, b, kind, total), n in zip(found, counts, strict=True)]
 
 
 def sigmoid(x: Floats) -> Floats:

@@ -20,6 +20,7 @@ from models.training.text import corpora
 from models.training.text.fitting import Knots, cross, isotonic, platt, temperature
 from models.training.text.metrics import (
     Floats,
+    aspect_f1,
     aspect_polarities,
     best_thresholds,
     crossed,
@@ -27,6 +28,7 @@ from models.training.text.metrics import (
     ece,
     ece_floor,
     entities_right,
+    entity_f1,
     f1,
     standard_error,
     threshold_at_share,
@@ -42,6 +44,7 @@ from models.training.text.schema import (
     polarity_of,
 )
 from models.training.text.session import Session, stack
+from models.training.text.tags import aspect_transitions, entity_transitions
 from services.text import calibration
 from services.text.emotions import GROUPS, EmotionTable
 from services.text.model import sigmoid, softmax
@@ -61,6 +64,7 @@ class Calibrator:
         self.curves: dict[str, Knots] = {}
         self.thresholds: dict[str, float] = {}
         self.numbers: dict[str, float] = {}
+        self.transitions: dict[str, Floats] = {}
         self.figures: dict[str, float] = {}
         self.answers: dict[str, tuple[Floats, Floats]] = {}
 
@@ -73,7 +77,15 @@ class Calibrator:
 
     def content(self) -> Mapping[str, Mapping[str, object]]:
         """What calibration.json holds."""
-        return {"curves": self.curves, "thresholds": self.thresholds, "numbers": self.numbers}
+        return {
+            "curves": self.curves,
+            "thresholds": self.thresholds,
+            "numbers": self.numbers,
+            "transitions": {
+                name: [[round(float(odds), 3) for odds in row] for row in rows]
+                for name, rows in self.transitions.items()
+            },
+        }
 
     def emotions(self) -> None:
         """Fits labels, groups and sentiment on GoEmotions."""
@@ -142,6 +154,10 @@ class Calibrator:
         logits, truth = aspect_polarities(records, tokens, rows)
         heat = temperature(logits, truth, softmax)
         self.numbers["aspect_temperature"] = round(heat, 4)
+        self.transitions["aspect"] = aspect_transitions(self._data, self._session.reader)
+        self.figures["aspect_term_f1"] = aspect_f1(
+            records, tokens, rows, self.transitions["aspect"]
+        )
         found = softmax(logits / np.float32(heat))
         right = (found.argmax(-1) == truth).astype(np.float32)
         self.figures["aspect_polarity_accuracy"] = float(right.mean())
@@ -150,7 +166,10 @@ class Calibrator:
     def _entities(self) -> None:
         records = list(corpora.wnut(self._data, "emerging.dev"))
         tokens, rows = self._session.read([r.text for r in records])
-        sure, right = entities_right(records, tokens, rows)
+        transitions = entity_transitions(self._data, self._session.reader)
+        self.transitions["entity"] = transitions
+        self.figures["entity_f1"] = entity_f1(records, tokens, rows, transitions)
+        sure, right = entities_right(records, tokens, rows, transitions)
         self.curves["entity"] = platt(sure, right)
         self._answered("entity", cross(sure, right, platt), right)
 
@@ -190,7 +209,7 @@ def lines(content: Mapping[str, Mapping[str, object]]) -> str:
     parts = []
     for part, entries in content.items():
         rows = (f'  "{k}": {json.dumps(v, separators=(",", ":"))}' for k, v in entries.items())
-        parts.append(f'"{part}": {{\n' + ",\n".join(rows) + "\n}")
+        parts.append(f'"{part}": {{' + ",".join(f"\n{row}" for row in rows) + "\n}")
     return "{\n" + ",\n".join(parts) + "\n}\n"
 
 

@@ -2,8 +2,10 @@
 
     DATA=../shared/data python -m models.training.text.dimensions
 
-EmoBank is CC BY-SA 4.0, so these weights are a model of their own under that licence; the text
-model never sees EmoBank. Reads the exported text model; writes text_dimensions beside it.
+With `--teacher build/text/teacher/dimensions` it also learns what the teacher (teach.py) says of
+further texts. EmoBank is CC BY-SA 4.0, so these weights are a model of their own under that
+licence; the text model never sees EmoBank. Reads the exported text model; writes text_dimensions
+beside it.
 """
 
 import argparse
@@ -19,6 +21,7 @@ from torch import Tensor, nn
 
 from models.training import configuration
 from models.training.text import corpora
+from models.training.text.lessons import Labelled
 from models.training.text.metrics import correlations
 from models.training.text.schema import EMBEDDING, REPOSITORY
 from models.training.text.session import Session, stack
@@ -96,6 +99,16 @@ def read(data: Path, session: Session, split: str) -> tuple[Floats, Floats]:
     return stack(rows, "embedding"), ratings
 
 
+def taught(folder: Path, session: Session) -> tuple[Floats, Floats]:
+    """Embeddings [N, 3072] of the texts a teacher has labelled, and its dimensions [N, 3]."""
+    labels = Labelled.read(folder)
+    embeddings = []
+    for at in range(0, len(labels.texts), 2_000):
+        _, rows = session.read(labels.texts[at : at + 2_000])
+        embeddings.append(stack(rows, "embedding"))
+    return np.concatenate(embeddings), labels.outputs["dimensions"]
+
+
 def parameters(version: str, corpus: str, figures: dict[str, float]) -> dict[str, str]:
     """What config.pbtxt says of the model."""
     told = ", ".join(f"{name} r {value:.3f}" for name, value in figures.items())
@@ -111,6 +124,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", type=Path, default=REPOSITORY / "text_affect")
     parser.add_argument("--out", type=Path, default=REPOSITORY / "text_dimensions")
+    parser.add_argument("--teacher", type=Path, help="folder of a teacher's labels")
     parser.add_argument("--seed", type=int, default=7)
     args = parser.parse_args()
     data = Path(os.environ.get("DATA", "../shared/data"))
@@ -119,6 +133,9 @@ def main() -> None:
     session = Session(args.model)
     x_train, y_train = read(data, session, "train")
     x_dev, y_dev = read(data, session, "dev")
+    if args.teacher:
+        x_more, y_more = taught(args.teacher, session)
+        x_train, y_train = np.concatenate((x_train, x_more)), np.concatenate((y_train, y_more))
     x, y = torch.from_numpy(x_train), torch.from_numpy(y_train)
     members = [Member(EMBEDDING, dropout=0.4) for _ in range(MEMBERS)]
     net = Dimensions(x.mean(0), x.std(0) + 1e-3, members)

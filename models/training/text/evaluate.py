@@ -18,7 +18,7 @@ import onnxruntime
 
 from models.training.text import corpora
 from models.training.text.calibrate import Calibrator
-from models.training.text.metrics import Floats, aspect_f1, correlations, entity_f1
+from models.training.text.metrics import Floats, correlations
 from models.training.text.multilingual.evaluate import languages
 from models.training.text.schema import REPOSITORY, SENTIMENT_LEVELS
 from models.training.text.session import Session, stack
@@ -74,12 +74,7 @@ def measure(data: Path, repository: Path) -> dict[str, float]:
     session = Session(repository / "text_affect")
     calibrator = Calibrator(data, session)
     calibrator.fit()
-    figures = calibrator.figures
-    reviews = list(corpora.mams(data, "val"))
-    figures["aspect_term_f1"] = aspect_f1(reviews, *session.read([r.text for r in reviews]))
-    posts = list(corpora.wnut(data, "emerging.dev"))
-    figures["entity_f1"] = entity_f1(posts, *session.read([r.text for r in posts]))
-    return figures | emobank(data, session, repository / "text_dimensions")
+    return calibrator.figures | emobank(data, session, repository / "text_dimensions")
 
 
 def main() -> None:

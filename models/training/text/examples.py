@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from models.training.text.corpora import POLARITIES, Record, Span
@@ -18,10 +19,12 @@ from models.training.text.schema import (
     SEP,
     polarity_of,
 )
+from models.training.text.tags import spans_to_tags
 from models.training.text.templates import Made
 from services.text.tokens import Tokens
 
 IGNORE = -100
+Floats = NDArray[np.float32]
 
 
 @dataclass(slots=True)
@@ -34,10 +37,15 @@ class Example:
     polarity: float | None = None
     polarity_weight: float = 1.0
     subjectivity: float | None = None
-    sarcasm: int | None = None
+    sarcasm: float | None = None
     aspect_tags: list[int] | None = None
     aspect_polarity: list[int] | None = None
     entity_tags: list[int] | None = None
+    dimensions: tuple[float, float, float] | None = None
+    taught_tags: Floats | None = None
+    """What a teacher says of the aspect tag of each token, [tokens, 3]."""
+    taught_polarity: Floats | None = None
+    """Likewise of its polarity, times its probability to be in an aspect term, [tokens, 3]."""
 
 
 def subjectivity_of(emotions: Sequence[int], text: str, lexicon: dict[str, float]) -> float:
@@ -45,18 +53,6 @@ def subjectivity_of(emotions: Sequence[int], text: str, lexicon: dict[str, float
     words = [lexicon[word] for word in text.lower().split() if word in lexicon]
     labelled = 0.25 if list(emotions) == [NEUTRAL] else 0.8
     return 0.65 * labelled + 0.35 * (max(words) if words else 0.2)
-
-
-def spans_to_tags(tokens: Tokens, spans: Sequence[Span], types: Sequence[str]) -> list[int]:
-    """BIO tags (0 outside, 1 + 2 k begin, 2 + 2 k inside type k), one a token."""
-    tags = [0] * len(tokens)
-    for span in spans:
-        first = True
-        for i, (start, end) in enumerate(tokens.offsets):
-            if start >= span.start and end <= span.end and start < span.end:
-                tags[i] = 1 + 2 * types.index(span.label) + (0 if first else 1)
-                first = False
-    return tags
 
 
 def example(record: Record, tokens: Tokens, lexicon: dict[str, float]) -> Example:
@@ -122,6 +118,10 @@ def collate(batch: Sequence[Example]) -> dict[str, Tensor]:
         for name in ("aspect_tags", "aspect_polarity", "entity_tags")
     }
     emotions = np.zeros((len(batch), EMOTIONS), np.float32)
+    dimensions = np.full((len(batch), 3), np.nan, np.float32)
+    taught = {
+        name: np.zeros((*shape, 3), np.float32) for name in ("taught_tags", "taught_polarity")
+    }
     scalars = {
         name: np.full(len(batch), np.nan, np.float32)
         for name in ("has_emotions", "polarity", "polarity_weight", "subjectivity", "sarcasm")
@@ -134,6 +134,10 @@ def collate(batch: Sequence[Example]) -> dict[str, Tensor]:
             values = getattr(one, name)
             if values is not None:
                 target[row, 1 : n + 1] = values[:n]
+        for name, said in taught.items():
+            values = getattr(one, name)
+            if values is not None:
+                said[row, 1 : n + 1] = values[:n]
         if one.emotions is not None:
             emotions[row, list(one.emotions)] = 1.0
         scalars["has_emotions"][row] = float(one.emotions is not None)
@@ -142,5 +146,14 @@ def collate(batch: Sequence[Example]) -> dict[str, Tensor]:
             if value is not None:
                 scalars[name][row] = value
         scalars["polarity_weight"][row] = one.polarity_weight
-    arrays = {"ids": ids, "cases": cases, "emotions": emotions, **tags, **scalars}
+        if one.dimensions is not None:
+            dimensions[row] = one.dimensions
+    arrays = {
+        "ids": ids,
+        "dimensions": dimensions,
+        "cases": cases,
+        "emotions": emotions,
+        **tags,
+        **scalars,
+    }
     return {name: torch.from_numpy(array) for name, array in arrays.items()}

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from models.training.text.corpora import POLARITIES, WNUT_TYPES, Record
 from models.training.text.schema import EMOTIONS, ENTITY_TYPES, MAX_TOKENS
-from services.text.model import spans
+from services.text.tagging import spans
 from services.text.tokens import Tokens
 
 Floats = NDArray[np.float32]
@@ -129,26 +129,34 @@ def aspect_polarities(
     return np.stack(logits), np.array(truth)
 
 
-def aspect_f1(records: Sequence[Record], tokens: Sequence[Tokens], rows: Rows) -> float:
+def aspect_f1(
+    records: Sequence[Record], tokens: Sequence[Tokens], rows: Rows, transitions: Floats
+) -> float:
     """Exact-span F1 of aspect terms."""
     gold = [{(s.start, s.end, "") for s in r.aspects or ()} for r in records]
-    return _span_f1(tokens, rows, "aspect_tags", gold, [""])
+    found = [_found(one, rows[i]["aspect_tags"], [""], transitions) for i, one in enumerate(tokens)]
+    return _span_f1(found, gold)
 
 
-def entity_f1(records: Sequence[Record], tokens: Sequence[Tokens], rows: Rows) -> float:
+def entity_f1(
+    records: Sequence[Record], tokens: Sequence[Tokens], rows: Rows, transitions: Floats
+) -> float:
     """Exact-span and type F1 on the types of WNUT17; place types count as one."""
     gold = [{(s.start, s.end, s.label) for s in r.entities or ()} for r in records]
-    return _span_f1(tokens, rows, "entity_tags", gold, WNUT_NAMES)
+    found = [
+        _found(one, rows[i]["entity_tags"], WNUT_NAMES, transitions) for i, one in enumerate(tokens)
+    ]
+    return _span_f1(found, gold)
 
 
 def entities_right(
-    records: Sequence[Record], tokens: Sequence[Tokens], rows: Rows
+    records: Sequence[Record], tokens: Sequence[Tokens], rows: Rows, transitions: Floats
 ) -> tuple[Floats, Floats]:
     """Score of each entity found, and whether its span and type are right, on WNUT17's types."""
     scores, right = [], []
     for i, record in enumerate(records):
         gold = {(s.start, s.end, s.label) for s in record.entities or ()}
-        for place, sure in _found(tokens[i], rows[i]["entity_tags"], WNUT_NAMES):
+        for place, sure in _found(tokens[i], rows[i]["entity_tags"], WNUT_NAMES, transitions):
             scores.append(sure)
             right.append(float(place in gold))
     return np.array(scores, np.float32), np.array(right, np.float32)
@@ -161,28 +169,25 @@ WNUT_NAMES = [
 """WNUT17's name of each of the model's entity types; "" where WNUT17 does not label it."""
 
 
+Place = tuple[int, int, str]
+
+
 def _found(
-    tokens: Tokens, logits: Floats, names: Sequence[str]
-) -> list[tuple[tuple[int, int, str], float]]:
+    tokens: Tokens, logits: Floats, names: Sequence[str], transitions: Floats
+) -> list[tuple[Place, float]]:
     n = min(len(tokens), MAX_TOKENS)
     return [
         ((tokens.offsets[a][0], tokens.offsets[b - 1][1], names[kind]), sure)
-        for a, b, kind, sure in spans(logits[1 : n + 1], tokens.words[:n])
+        for a, b, kind, sure in spans(logits[1 : n + 1], tokens.words[:n], transitions)
         if names[kind] or len(names) == 1
     ]
 
 
-def _span_f1(
-    tokens: Sequence[Tokens],
-    rows: Rows,
-    output: str,
-    gold: Sequence[set[tuple[int, int, str]]],
-    names: Sequence[str],
-) -> float:
+def _span_f1(found: Sequence[list[tuple[Place, float]]], gold: Sequence[set[Place]]) -> float:
     hit = found_n = gold_n = 0
-    for i, wanted in enumerate(gold):
-        found = {place for place, _ in _found(tokens[i], rows[i][output], names)}
-        hit += len(found & wanted)
-        found_n += len(found)
+    for scored, wanted in zip(found, gold, strict=True):
+        places = {place for place, _ in scored}
+        hit += len(places & wanted)
+        found_n += len(places)
         gold_n += len(wanted)
     return 2 * hit / max(found_n + gold_n, 1)

@@ -81,24 +81,26 @@ class AffectNet(nn.Module):
     Output: a dict of logits; `embedding` [B, 3072] feeds the dimensions model.
     """
 
-    def __init__(self, dropout: float = 0.1) -> None:
+    def __init__(
+        self, dropout: float = 0.1, width: int = WIDTH, layers: int = 6, words: int = 30522
+    ) -> None:
         super().__init__()
-        self.tokens = nn.Embedding(30522, WIDTH)
-        self.positions = nn.Embedding(512, WIDTH)
-        self.cases = nn.Embedding(CASES, WIDTH)
+        self.tokens = nn.Embedding(words, width)
+        self.positions = nn.Embedding(512, width)
+        self.cases = nn.Embedding(CASES, width)
         nn.init.zeros_(self.cases.weight)
-        self.norm = nn.LayerNorm(WIDTH, eps=1e-12)
+        self.norm = nn.LayerNorm(width, eps=1e-12)
         self.dropout = nn.Dropout(dropout)
-        self.layers = nn.ModuleList(Layer(WIDTH, 12, 1536, dropout) for _ in range(6))
-        self.affect_pool = Pool(WIDTH)
-        self.sarcasm_pool = Pool(WIDTH)
-        self.emotions = nn.Linear(2 * WIDTH, EMOTIONS)
-        self.sentiment = nn.Linear(2 * WIDTH, LEVELS)
-        self.subjectivity = nn.Linear(2 * WIDTH, 1)
-        self.sarcasm = nn.Sequential(nn.Linear(2 * WIDTH, 64), nn.Tanh(), nn.Linear(64, 1))
-        self.aspect_tags = nn.Linear(WIDTH, ASPECT_TAGS)
-        self.aspect_polarity = nn.Linear(WIDTH, ASPECT_POLARITIES)
-        self.entity_tags = nn.Linear(WIDTH, ENTITY_TAGS)
+        self.layers = nn.ModuleList(Layer(width, 12, 4 * width, dropout) for _ in range(layers))
+        self.affect_pool = Pool(width)
+        self.sarcasm_pool = Pool(width)
+        self.emotions = nn.Linear(2 * width, EMOTIONS)
+        self.sentiment = nn.Linear(2 * width, LEVELS)
+        self.subjectivity = nn.Linear(2 * width, 1)
+        self.sarcasm = nn.Sequential(nn.Linear(2 * width, 64), nn.Tanh(), nn.Linear(64, 1))
+        self.aspect_tags = nn.Linear(width, ASPECT_TAGS)
+        self.aspect_polarity = nn.Linear(width, ASPECT_POLARITIES)
+        self.entity_tags = nn.Linear(width, ENTITY_TAGS)
         self.head_dropout = nn.Dropout(dropout)
 
     def encode(self, ids: Tensor, cases: Tensor) -> tuple[list[Tensor], Tensor]:

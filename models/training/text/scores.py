@@ -20,6 +20,7 @@ from models.training.text.metrics import (
 from models.training.text.network import AffectNet
 from models.training.text.schema import direction_of, polarity_of
 from models.training.text.session import stack
+from models.training.text.tags import aspect_transitions, entity_transitions
 from services.text.model import sigmoid
 from services.text.tokens import TokenReader, Tokens
 
@@ -28,23 +29,23 @@ def development_scores(net: AffectNet, data: Path, reader: TokenReader) -> dict[
     """All development scores of a network, and `score`, which training maximises."""
     out: dict[str, float] = {}
     comments = list(corpora.goemotions(data, "dev"))
-    _, rows = _read(net, reader, [r.text for r in comments])
+    _, rows = read(net, reader, [r.text for r in comments])
     out["emotions_macro_f1"] = tuned_f1(sigmoid(stack(rows, "emotions")), truth_of(comments))
     levels = np.sign(stack(rows, "sentiment").argmax(-1) - 2) + 1
     truth = np.array([direction_of(polarity_of(r.emotions or ())) for r in comments])
     out["sentiment_accuracy"] = float((levels == truth).mean())
     reviews = list(corpora.mams(data, "val"))
-    tokens, rows = _read(net, reader, [r.text for r in reviews])
-    out["aspect_f1"] = aspect_f1(reviews, tokens, rows)
+    tokens, rows = read(net, reader, [r.text for r in reviews])
+    out["aspect_f1"] = aspect_f1(reviews, tokens, rows, aspect_transitions(data, reader))
     logits, gold = aspect_polarities(reviews, tokens, rows)
     out["aspect_polarity"] = float((logits.argmax(-1) == gold).mean())
     tweets = corpora.isarcasm_held_out(data)
-    _, rows = _read(net, reader, [r.text for r in tweets])
+    _, rows = read(net, reader, [r.text for r in tweets])
     sarcastic = np.array([[r.sarcasm or 0] for r in tweets], np.float32)
     out["sarcasm_f1"] = tuned_f1(sigmoid(stack(rows, "sarcasm"))[:, None], sarcastic)
     posts = list(corpora.wnut(data, "emerging.dev"))
-    tokens, rows = _read(net, reader, [r.text for r in posts])
-    out["entity_f1"] = entity_f1(posts, tokens, rows)
+    tokens, rows = read(net, reader, [r.text for r in posts])
+    out["entity_f1"] = entity_f1(posts, tokens, rows, entity_transitions(data, reader))
     out["score"] = (
         out["emotions_macro_f1"]
         + 0.15 * out["sentiment_accuracy"]
@@ -53,7 +54,8 @@ def development_scores(net: AffectNet, data: Path, reader: TokenReader) -> dict[
     return out
 
 
-def _read(net: AffectNet, reader: TokenReader, texts: Sequence[str]) -> tuple[list[Tokens], Rows]:
+def read(net: AffectNet, reader: TokenReader, texts: Sequence[str]) -> tuple[list[Tokens], Rows]:
+    """Tokens of each text, and the outputs of a network for it."""
     tokens = reader.read_all(texts)
     net.eval()
     return tokens, dict(_run(net, tokens))
