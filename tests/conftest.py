@@ -6,12 +6,34 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 from redis import Redis
 from redis.exceptions import ConnectionError as NotServing
 
 from services.mesh.plans import redis_plan
 from services.mesh.temporary import TemporaryMesh
 from tests.billing.postgres import Postgres, postgres
+
+_DAY_S = 24 * 60 * 60
+_LONG_S = 30
+"""Longer than nearly every test."""
+
+settings.register_profile(
+    "patient",
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("patient")
+"""A busy machine does not make a property false, and every run tries the same examples."""
+
+
+@pytest.fixture(autouse=True)
+def one_day() -> None:
+    """Lets midnight UTC pass where it is near: a new day's allowance, a new month's usage."""
+    left_s = _DAY_S - time.time() % _DAY_S
+    if left_s < _LONG_S:
+        time.sleep(left_s + 1)
 
 
 @pytest.fixture(scope="session")
@@ -53,7 +75,7 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 def _wait_for(client: "Redis") -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while True:
         try:
             client.ping()

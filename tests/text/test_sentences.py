@@ -32,7 +32,7 @@ def test_splits_into_sentences(text: str, expected: list[str]) -> None:
 
 
 @given(st.text(max_size=300))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_every_visible_character_is_in_one_sentence(text: str) -> None:
     covered = [i for s in split(text) for i in range(s.start, s.end)]
     assert len(covered) == len(set(covered))
@@ -40,7 +40,7 @@ def test_every_visible_character_is_in_one_sentence(text: str) -> None:
 
 
 @given(st.lists(st.sampled_from(["word", "supercalifragilistic", ".", "!", "\n"]), max_size=400))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_windows_hold_every_token_once_and_fit(words: list[str]) -> None:
     text = " ".join(words)
     tokens = READER.read(text)

@@ -94,7 +94,7 @@ def test_a_chunk_of_much_silence_is_given_piece_by_piece() -> None:
     assert largest <= 65_536
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.sampled_from(["FLAC", "OGG_OPUS"]),
     st.integers(200, 50_000),
@@ -111,7 +111,7 @@ def test_damaged_bytes_never_break_the_decoder(
     assert np.abs(found).max(initial=0) < 4
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.sampled_from(["LINEAR16", "MULAW", "ALAW", "FLAC", "OGG_OPUS"]),
     st.sampled_from([b"", b"fLaC", b"fLaC\x00\x00\x00\x22", b"OggS"]),
