@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 
@@ -73,11 +73,14 @@ class Policy:
         self._refusals = _Refusals(channels)
 
     @classmethod
-    async def open(cls, settings: Settings, channels: Channels) -> Policy:
-        """With the Redis of the settings, and a journal in the data folder."""
+    async def open(
+        cls, settings: Settings, channels: Channels, clock: Callable[[], float] = time.monotonic
+    ) -> Policy:
+        """With the Redis of the settings, and a journal in the data folder; principals age by the
+        clock."""
         redis = announcements.connect(settings.redis_url) if settings.redis_url else None
         journal = Journal(settings.data_dir / "usage", channels)
-        return cls(redis, channels, Authenticator(channels, redis), journal)
+        return cls(redis, channels, Authenticator(channels, redis, clock), journal)
 
     async def admit(self, request: HTTPConnection, scope: str, *, cost: int = 1) -> Admission:
         """Who is asking, and may they now. Calls that follow are made on their behalf.

@@ -141,21 +141,20 @@ async def test_messages_are_not_compressed_so_that_none_unpacks_to_more(
 
 
 async def test_a_client_that_vanishes_leaves_no_call_behind(mesh: TemporaryMesh) -> None:
-    before = await calls_in_flight(mesh.settings, "face")
+    async def calls(number: int) -> bool:
+        return await calls_in_flight(mesh.settings, "face") == number
+
+    await until(lambda: calls(0))
     for end in ("abort", "close"):
         async with talk(mesh.address, "/v1/stream", mesh.key, FACIAL_CONFIG) as client:
             await client.say(frame(PHOTOGRAPH))
             await client.hear("result")
-            assert await calls_in_flight(mesh.settings, "face") == before + 1
+            await until(lambda: calls(1))
             if end == "abort":
                 client.socket.transport.abort()
             else:
                 await client.socket.close()
-
-            async def ended() -> bool:
-                return await calls_in_flight(mesh.settings, "face") == before
-
-            await until(ended)
+            await until(lambda: calls(0))
 
 
 async def test_many_clients_at_once_each_get_their_own_answers(mesh: TemporaryMesh) -> None:

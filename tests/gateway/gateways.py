@@ -3,10 +3,9 @@
 import subprocess
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Any
 
 import httpx
 from redis import Redis
@@ -46,7 +45,7 @@ class RedisServer:
             stdout=subprocess.DEVNULL,
         )
         with Redis.from_url(self.url) as client:
-            for _ in range(500):
+            for _ in range(3000):
                 try:
                     client.ping()
                 except RedisError:
@@ -92,14 +91,23 @@ def application(settings: Settings, channels: Channels, policy: Policy) -> Starl
     )
 
 
+class Clock:
+    """A clock that stands until it is set."""
+
+    def __init__(self, now: float = 1000.0) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+
 @asynccontextmanager
 async def gateway(
-    settings: Settings, **changes: Any
+    settings: Settings, clock: Callable[[], float] = time.monotonic
 ) -> AsyncIterator[tuple[httpx.AsyncClient, Policy]]:
-    """A gateway's application and policy until the block ends."""
-    settings = settings.model_copy(update=changes)
+    """A gateway's application and policy until the block ends; principals age by the clock."""
     channels = Channels(settings)
-    policy = await Policy.open(settings, channels)
+    policy = await Policy.open(settings, channels, clock)
     transport = httpx.ASGITransport(application(settings, channels, policy))
     try:
         async with httpx.AsyncClient(transport=transport, base_url="http://mesh.test") as client:

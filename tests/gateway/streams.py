@@ -29,7 +29,7 @@ from services.gateway.streaming.routes import routes
 
 PHOTOGRAPH = (Path(__file__).parents[2] / "samples" / "face" / "astronaut.jpg").read_bytes()
 EPOCH_MS = 1_766_140_215_123
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 
 
 def _grey() -> bytes:

@@ -2,7 +2,6 @@
 
 import asyncio
 import base64
-import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -14,9 +13,11 @@ from hypothesis import strategies as st
 
 from affectmesh.v1 import billing_pb2 as pb
 from services.common import errors
-from services.gateway.authentication import Credential, credential_of
+from services.gateway.authentication import Credential, State, credential_of
+from services.gateway.policy import Policy
 from tests.billing.installation import BOOTSTRAP, PASSWORD, Installation, installation
-from tests.gateway.gateways import gateway, redis_server
+from tests.gateway.gateways import Clock, gateway, redis_server
+from tests.gateway.streams import until
 
 KEY = pb.CREDENTIAL_KIND_API_KEY
 TOKEN = pb.CREDENTIAL_KIND_ACCESS_TOKEN
@@ -120,42 +121,46 @@ async def works(client: httpx.AsyncClient, secret: str) -> int:
     return (await client.post("/work", headers={"X-API-Key": secret})).status_code
 
 
-async def seconds_until_refused(client: httpx.AsyncClient, secret: str) -> float:
-    """How long a key is still accepted."""
-    started = time.monotonic()
-    while await works(client, secret) == 200:
-        assert time.monotonic() - started < 5
-        await asyncio.sleep(0.02)
-    return time.monotonic() - started
+async def refused(client: httpx.AsyncClient, secret: str) -> bool:
+    """Whether a key is accepted no more."""
+    return await works(client, secret) == 401
+
+
+async def pushed(*policies: Policy) -> None:
+    """Waits until Redis tells the gateways of revocations."""
+    await until(lambda: all(policy._authenticator._pushed for policy in policies))
 
 
 async def test_a_revocation_is_seen_within_a_second_without_redis(billing: Installation) -> None:
     org_id = (await billing.organization(plan="enterprise")).org_id
     key = await billing.key(org_id)
-    async with gateway(billing.settings) as (client, _):
+    clock = Clock()
+    async with gateway(billing.settings, clock) as (client, _):
         assert await works(client, key.secret) == 200
         await billing.call("RevokeApiKey", pb.RevokeApiKeyRequest(key_id=key.key_id, org_id=org_id))
-        assert await seconds_until_refused(client, key.secret) < 1
+        clock.now += 1
+        assert await refused(client, key.secret)
 
 
 async def test_a_revocation_is_pushed_to_every_gateway(tmp_path: Path) -> None:
+    """The clocks stand: no gateway asks again by itself."""
     url = f"sqlite+aiosqlite:///{tmp_path / 'affectmesh.db'}"
     with redis_server() as redis:
         async with (
             installation(tmp_path, url, redis_url=redis.url) as billing,
-            gateway(billing.settings) as (one, _),
-            gateway(billing.settings) as (two, _),
+            gateway(billing.settings, Clock()) as (one, first),
+            gateway(billing.settings, Clock()) as (two, second),
         ):
             organization = await billing.organization(plan="enterprise")
             key = await billing.key(organization.org_id)
             owner = await billing.owner_of(organization)
-            await asyncio.sleep(0.5)
+            await pushed(first, second)
             for client in (one, two):
                 assert await works(client, key.secret) == 200
             request = pb.RevokeApiKeyRequest(key_id=key.key_id, org_id=organization.org_id)
             await billing.call("RevokeApiKey", request)
-            for client in (one, two):
-                assert await seconds_until_refused(client, key.secret) < 1
+            await until(lambda: refused(one, key.secret))
+            await until(lambda: refused(two, key.secret))
 
             sign_in = {"email": owner.email, "password": PASSWORD}
             await one.post("/api/session", json=sign_in)
@@ -163,8 +168,11 @@ async def test_a_revocation_is_pushed_to_every_gateway(tmp_path: Path) -> None:
             assert (await two.get("/api/session", headers=cookie)).status_code == 200
             disable = pb.UpdateUserRequest(user_id=owner.user_id, password="another long password")
             await billing.call("UpdateUser", disable)
-            await asyncio.sleep(0.5)
-            assert (await two.get("/api/session", headers=cookie)).status_code == 401
+
+            async def signed_out() -> bool:
+                return (await two.get("/api/session", headers=cookie)).status_code == 401
+
+            await until(signed_out)
 
 
 async def test_a_changed_plan_reaches_the_gateways(tmp_path: Path) -> None:
@@ -172,31 +180,34 @@ async def test_a_changed_plan_reaches_the_gateways(tmp_path: Path) -> None:
     with redis_server() as redis:
         async with (
             installation(tmp_path, url, redis_url=redis.url) as billing,
-            gateway(billing.settings) as (client, _),
+            gateway(billing.settings, Clock()) as (client, policy),
         ):
             org_id = (await billing.organization(plan="free")).org_id
             key = await billing.key(org_id)
-            await asyncio.sleep(0.5)
-            header = {"X-API-Key": key.secret}
-            before = await client.post("/work", headers=header)
+            await pushed(policy)
+
+            async def limit() -> str:
+                answer = await client.post("/work", headers={"X-API-Key": key.secret})
+                return str(answer.headers["x-ratelimit-limit"])
+
+            async def is_raised() -> bool:
+                return await limit() == "300"
+
+            assert await limit() == "10"
             await billing.call(
                 "UpdateOrganization", pb.UpdateOrganizationRequest(org_id=org_id, plan="business")
             )
-            await asyncio.sleep(0.5)
-            after = await client.post("/work", headers=header)
-            limits = [answer.headers["x-ratelimit-limit"] for answer in (before, after)]
-            assert limits == ["10", "300"]
+            await until(is_raised)
 
 
 async def test_a_key_that_expires_is_refused_though_it_was_seen(billing: Installation) -> None:
     org_id = (await billing.organization()).org_id
     old = await billing.key(org_id)
-    rotate = pb.RotateApiKeyRequest(key_id=old.key_id, org_id=org_id, overlap_s=1)
-    await billing.call("RotateApiKey", rotate)
-    async with gateway(billing.settings) as (client, _):
+    rotate = pb.RotateApiKeyRequest(key_id=old.key_id, org_id=org_id, overlap_s=3)
+    async with gateway(billing.settings, Clock()) as (client, _):
+        await billing.call("RotateApiKey", rotate)
         assert await works(client, old.secret) == 200
-        await asyncio.sleep(1.1)
-        assert await works(client, old.secret) == 401
+        await until(lambda: refused(client, old.secret))
 
 
 async def test_without_billing_known_keys_work_and_unknown_ones_wait(tmp_path: Path) -> None:
@@ -220,36 +231,39 @@ async def test_a_key_revoked_before_billing_went_is_not_served(tmp_path: Path) -
             async with installation(tmp_path, url, redis_url=redis.url) as billing:
                 org_id = (await billing.organization()).org_id
                 key = await billing.key(org_id)
-                client, _ = await stack.enter_async_context(gateway(billing.settings))
-                await asyncio.sleep(0.5)
+                client, policy = await stack.enter_async_context(gateway(billing.settings, Clock()))
+                await pushed(policy)
                 assert await works(client, key.secret) == 200
                 request = pb.RevokeApiKeyRequest(key_id=key.key_id, org_id=org_id)
                 await billing.call("RevokeApiKey", request)
-                await asyncio.sleep(0.3)
+                (known,) = policy._authenticator._known.values()
+                await until(lambda: known.state is State.VOID)
             assert await works(client, key.secret) == 503
 
 
 async def test_a_redis_that_dies_and_comes_back_hides_no_revocation(tmp_path: Path) -> None:
     url = f"sqlite+aiosqlite:///{tmp_path / 'affectmesh.db'}"
     with redis_server() as redis:
+        clock = Clock()
         async with (
             installation(tmp_path, url, redis_url=redis.url) as billing,
-            gateway(billing.settings) as (client, _),
+            gateway(billing.settings, clock) as (client, policy),
         ):
             org_id = (await billing.organization(plan="enterprise")).org_id
             first, second = [await billing.key(org_id) for _ in range(2)]
-            await asyncio.sleep(0.5)
+            await pushed(policy)
             assert await works(client, first.secret) == await works(client, second.secret) == 200
             redis.kill()
-            await asyncio.sleep(0.3)
+            await until(lambda: not policy._authenticator._pushed)
             for key in (first, second):
                 assert await works(client, key.secret) == 200
             request = pb.RevokeApiKeyRequest(key_id=first.key_id, org_id=org_id)
             await billing.call("RevokeApiKey", request)
-            assert await seconds_until_refused(client, first.secret) < 1
+            clock.now += 1
+            assert await refused(client, first.secret)
             redis.start()
-            await asyncio.sleep(1)
+            await pushed(policy)
             assert await works(client, second.secret) == 200
             request = pb.RevokeApiKeyRequest(key_id=second.key_id, org_id=org_id)
             await billing.call("RevokeApiKey", request)
-            assert await seconds_until_refused(client, second.secret) < 1
+            await until(lambda: refused(client, second.secret))

@@ -17,7 +17,7 @@ from services.gateway.streaming.limits import Limits
 from services.mesh.temporary import TemporaryMesh
 from tests.billing.installation import installation
 from tests.common.serving import serving
-from tests.gateway.streams import Script, audio, stream_gateway, talk, until
+from tests.gateway.streams import PATIENCE_S, Script, Talk, audio, stream_gateway, talk, until
 from tests.gateway.test_stream_services import VOICE, VOICE_CONFIG, speak
 
 QUICK = Limits(tick_s=0.1, alive_s=0.2)
@@ -29,19 +29,16 @@ class Follower:
 
     response: httpx.Response
     heard: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
-    comments: int = 0
 
     def __post_init__(self) -> None:
         self._lines = self.response.aiter_lines()
 
     async def hear(self, kind: str) -> dict[str, Any]:
         """The next event of this type; others are only remembered."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             name = ""
             async for line in self._lines:
-                if line.startswith(":"):
-                    self.comments += 1
-                elif line.startswith("event: "):
+                if line.startswith("event: "):
                     name = line.removeprefix("event: ")
                 elif line.startswith("data: "):
                     message: dict[str, Any] = json.loads(line.removeprefix("data: "))
@@ -51,6 +48,14 @@ class Follower:
                         return message
         raise AssertionError(f"the events ended without {kind}: {self.heard}")
 
+    async def silence(self) -> None:
+        """Returns at the next comment."""
+        async with asyncio.timeout(PATIENCE_S):
+            async for line in self._lines:
+                if line.startswith(":"):
+                    return
+        raise AssertionError("the events ended without a comment")
+
 
 @asynccontextmanager
 async def following(
@@ -58,11 +63,19 @@ async def following(
 ) -> AsyncIterator[Follower]:
     url = f"{address}{base}/v1/stream/{stream_id}/events"
     async with (
-        httpx.AsyncClient(timeout=20) as client,
+        httpx.AsyncClient(timeout=PATIENCE_S) as client,
         client.stream("GET", url, headers={"x-wia-api-key": key}) as response,
     ):
         assert response.status_code == 200, await response.aread()
         yield Follower(response)
+
+
+@asynccontextmanager
+async def ready(address: str, key: str, config: dict[str, Any]) -> AsyncIterator[Talk]:
+    """A client of a stream of voice that runs, and so can be followed."""
+    async with talk(address, VOICE, key, config) as client:
+        await client.hear("ready")
+        yield client
 
 
 @pytest.fixture
@@ -82,7 +95,7 @@ async def test_followers_get_what_the_client_gets_up_to_the_end(
 ) -> None:
     config = {**VOICE_CONFIG, "stream_id": "call-17"}
     async with (
-        talk(voice, VOICE, mesh.key, config) as client,
+        ready(voice, mesh.key, config) as client,
         following(voice, "call-17", mesh.key, base) as first,
         following(voice, "call-17", mesh.key) as second,
     ):
@@ -116,31 +129,32 @@ async def test_a_stream_of_the_wia_protocol_is_followed_by_the_id_it_was_given(
 async def test_silence_is_filled_with_comments(voice: str, mesh: TemporaryMesh) -> None:
     config = {**VOICE_CONFIG, "stream_id": "quiet"}
     async with (
-        talk(voice, VOICE, mesh.key, config) as client,
+        ready(voice, mesh.key, config) as client,
         following(voice, "quiet", mesh.key) as follower,
     ):
-        await asyncio.sleep(0.8)
+        await follower.hear("ready")
+        for _ in range(3):
+            await follower.silence()
         await client.say({"type": "close"})
         await follower.hear("end")
-        assert follower.comments >= 3
 
 
 async def test_followers_of_a_client_that_vanishes_are_told_the_end(
     voice: str, mesh: TemporaryMesh
 ) -> None:
     config = {**VOICE_CONFIG, "stream_id": "brief"}
-    async with talk(voice, VOICE, mesh.key, config) as client:
-        await client.hear("ready")
-        async with following(voice, "brief", mesh.key) as follower:
-            client.socket.transport.abort()
-            await follower.hear("end")
+    async with (
+        ready(voice, mesh.key, config) as client,
+        following(voice, "brief", mesh.key) as follower,
+    ):
+        client.socket.transport.abort()
+        await follower.hear("end")
     await refused(voice, "brief", mesh.key, 404, "NOT_FOUND")
 
 
 async def test_a_follower_that_goes_leaves_nothing(voice: str, mesh: TemporaryMesh) -> None:
     config = {**VOICE_CONFIG, "stream_id": "left"}
-    async with talk(voice, VOICE, mesh.key, config) as client:
-        await client.hear("ready")
+    async with ready(voice, mesh.key, config) as client:
         for _ in range(40):
             async with following(voice, "left", mesh.key) as follower:
                 await follower.hear("ready")
@@ -150,7 +164,7 @@ async def test_a_follower_that_goes_leaves_nothing(voice: str, mesh: TemporaryMe
 
 
 async def refused(address: str, stream_id: str, key: str, status: int, code: str) -> httpx.Response:
-    async with httpx.AsyncClient(timeout=20) as client:
+    async with httpx.AsyncClient(timeout=PATIENCE_S) as client:
         url = f"{address}/v1/stream/{stream_id}/events"
         response = await client.get(url, headers={"x-wia-api-key": key} if key else {})
     assert response.status_code == status
@@ -177,10 +191,7 @@ async def test_streams_of_others_are_not_found_and_scopes_hold(tmp_path: Path) -
 
 
 async def check_others(address: str, mine: pb.ApiKey, other: pb.ApiKey, weak: pb.ApiKey) -> None:
-    async with (
-        talk(address, VOICE, mine.secret, {**VOICE_CONFIG, "stream_id": "mine"}) as client,
-    ):
-        await client.hear("ready")
+    async with ready(address, mine.secret, {**VOICE_CONFIG, "stream_id": "mine"}):
         await refused(address, "mine", other.secret, 404, "NOT_FOUND")
         await refused(address, "mine", weak.secret, 403, "FORBIDDEN")
         async with following(address, "mine", mine.secret) as follower:
@@ -190,7 +201,7 @@ async def check_others(address: str, mine: pb.ApiKey, other: pb.ApiKey, weak: pb
 async def test_no_stream_is_left_open(voice: str, mesh: TemporaryMesh) -> None:
     gauge = metrics.STREAMS_OPEN.labels(VOICE)
     async with (
-        talk(voice, VOICE, mesh.key, {**VOICE_CONFIG, "stream_id": "gone"}) as client,
+        ready(voice, mesh.key, {**VOICE_CONFIG, "stream_id": "gone"}) as client,
         following(voice, "gone", mesh.key) as follower,
     ):
         await follower.hear("ready")

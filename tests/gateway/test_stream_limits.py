@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from websockets.exceptions import InvalidStatus
 from affectmesh.v1 import billing_pb2 as pb
 from services.common import metrics
 from services.common.settings import Settings
+from services.gateway.streaming import client, stream
 from services.gateway.streaming.limits import Limits
 from services.mesh.temporary import TemporaryMesh
 from tests.billing.installation import Installation, installation
@@ -61,26 +63,57 @@ async def test_no_config_within_its_time_ends_the_stream(
         assert await client.closed() == 4408
 
 
-async def test_an_idle_stream_ends_with_its_summary(settings: Settings, key: pb.ApiKey) -> None:
-    limits = Limits(idle_s=0.5, tick_s=0.05, ping_s=0.2)
+class Later:
+    """The module `time`, which a test moves on."""
+
+    def __init__(self) -> None:
+        self.ahead_s = 0.0
+
+    def monotonic(self) -> float:
+        return time.monotonic() + self.ahead_s
+
+    def time_ns(self) -> int:
+        return time.time_ns()
+
+
+@pytest.fixture
+def later(monkeypatch: pytest.MonkeyPatch) -> Later:
+    """The time by which streams end."""
+    later = Later()
+    for module in (stream, client):
+        monkeypatch.setattr(module, "time", later)
+    return later
+
+
+async def test_an_idle_stream_ends_with_its_summary(
+    settings: Settings, key: pb.ApiKey, later: Later
+) -> None:
     async with (
-        stream_gateway(settings, limits) as (address, _),
+        stream_gateway(settings, QUICK) as (address, _),
         talk(address, STREAM, key.secret, FACIAL_CONFIG) as client,
     ):
+        await client.running()
+        later.ahead_s += QUICK.idle_s / 2
         await client.hear("ping")
         await client.say({"type": "pong"})
+        await client.running()
+        later.ahead_s += QUICK.idle_s / 2
         error = await client.hear("error")
         assert (error["code"], error["recoverable"]) == ("STREAM_LIMIT", False)
         await client.hear("session_summary")
         assert await client.closed() == 4408
 
 
-async def test_a_stream_ends_after_its_longest_time(settings: Settings, key: pb.ApiKey) -> None:
+async def test_a_stream_ends_after_its_longest_time(
+    settings: Settings, key: pb.ApiKey, later: Later
+) -> None:
     async with (
-        stream_gateway(settings, Limits(duration_s=0.6, tick_s=0.05)) as (address, _),
+        stream_gateway(settings, QUICK) as (address, _),
         talk(address, STREAM, key.secret, FACIAL_CONFIG) as client,
     ):
         await client.say(frame(PHOTOGRAPH))
+        await client.running()
+        later.ahead_s += QUICK.duration_s
         assert (await client.hear("error"))["code"] == "STREAM_LIMIT"
         assert (await client.hear("session_summary"))["frames_processed"] == 1
         assert await client.closed() == 4429
@@ -180,7 +213,10 @@ async def test_a_client_that_may_not_is_refused_before_the_handshake(
 async def test_a_stopping_gateway_closes_its_streams_and_their_calls(
     settings: Settings, key: pb.ApiKey, mesh: TemporaryMesh
 ) -> None:
-    before = await calls_in_flight(mesh.settings, "face")
+    async def idle() -> bool:
+        return await calls_in_flight(mesh.settings, "face") == 0
+
+    await until(idle)
     gauge = metrics.STREAMS_OPEN.labels(STREAM)
     async with (
         stream_gateway(settings, QUICK) as (address, server),
@@ -192,11 +228,7 @@ async def test_a_stopping_gateway_closes_its_streams_and_their_calls(
         server.should_exit = True
         assert await client.closed() == 1012
         await until(lambda: gauge._value.get() == 0)
-
-        async def ended() -> bool:
-            return await calls_in_flight(mesh.settings, "face") == before
-
-        await until(ended)
+        await until(idle)
 
 
 async def test_a_stream_enters_the_ledger_once_with_its_minutes_and_consent(

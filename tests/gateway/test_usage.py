@@ -40,8 +40,8 @@ async def count(billing: Installation, org_id: int) -> int:
 
 
 async def counted(billing: Installation, org_id: int, wanted: int) -> int:
-    """The same, once it is what is wanted or ten seconds are over."""
-    for _ in range(100):
+    """The same, once it is what is wanted or a minute is over."""
+    for _ in range(600):
         if await count(billing, org_id) >= wanted:
             break
         await asyncio.sleep(0.1)
