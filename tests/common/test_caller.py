@@ -42,10 +42,10 @@ async def test_a_service_knows_on_whose_behalf_it_is_called() -> None:
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         ask: Any = channel.unary_unary("/test.Test/Ask")
         with pytest.raises(errors.Unauthorized, match="on whose behalf"):
-            await channels.call("test", ask, b"?", 5)
+            await channels.call("test", ask, b"?", 60)
         token = caller.current.set(ANNA)
         try:
-            assert caller.decode((await channels.call("test", ask, b"?", 5)).decode()) == ANNA
+            assert caller.decode((await channels.call("test", ask, b"?", 60)).decode()) == ANNA
         finally:
             caller.current.reset(token)
     await server.stop(None)

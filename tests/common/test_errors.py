@@ -63,7 +63,7 @@ def raising(error: Exception) -> Behaviour:
 async def caught(error: Exception) -> errors.AffectMeshError:
     async with text_service(raising(error)) as stub:
         with pytest.raises(errors.AffectMeshError) as raised:
-            await call("text", stub.AnalyzeText, REQUEST, 5)
+            await call("text", stub.AnalyzeText, REQUEST, 60)
     return raised.value
 
 
@@ -141,7 +141,7 @@ async def test_the_service_goes_on_after_errors() -> None:
     async with text_service(behave) as stub:
         outcomes = await asyncio.gather(
             *(
-                call("text", stub.AnalyzeText, text_pb2.AnalyzeTextRequest(text=text), 5)
+                call("text", stub.AnalyzeText, text_pb2.AnalyzeTextRequest(text=text), 60)
                 for text in ("crash", "hello", "crash", "yes")
             ),
             return_exceptions=True,
@@ -153,7 +153,7 @@ async def test_a_service_that_is_gone_is_unavailable() -> None:
     channels = Channels(Settings(addresses={"text": "127.0.0.1:1"}))
     stub = channels.stub("text", text_pb2_grpc.TextServiceStub)
     with pytest.raises(errors.Unavailable, match="text") as raised:
-        await call("text", stub.AnalyzeText, REQUEST, 5)
+        await call("text", stub.AnalyzeText, REQUEST, 60)
     assert raised.value.retriable
     assert int(raised.value.details["retry_after"])
     await channels.close()
@@ -176,7 +176,7 @@ async def test_a_service_without_the_method_has_it_not_built() -> None:
         channels = Channels(Settings(addresses={"text": address}))
         stub = channels.stub("text", text_pb2_grpc.TextServiceStub)
         with pytest.raises(errors.NotBuilt):
-            await call("text", stub.AnalyzeText, REQUEST, 5)
+            await call("text", stub.AnalyzeText, REQUEST, 60)
         await channels.close()
 
 
@@ -189,7 +189,7 @@ async def test_the_request_id_travels_with_a_call() -> None:
 
     async with text_service(note) as stub:
         token = telemetry.request_id.set("req_of_the_caller")
-        await call("text", stub.AnalyzeText, REQUEST, 5)
+        await call("text", stub.AnalyzeText, REQUEST, 60)
         telemetry.request_id.reset(token)
         await stub.AnalyzeText(REQUEST)
     assert seen[0] == "req_of_the_caller"

@@ -448,7 +448,7 @@ async def test_data_and_urls_become_files_too(loader: MediaLoader, site: Site) -
 
 
 async def test_a_large_file_goes_through_in_pieces(site: Site) -> None:
-    loader = opened(fetch_allow_private=True)
+    loader = opened(fetch_allow_private=True, fetch_timeout_s=300)
     url, size = f"{site.address}/pieces/64", 64 * 1024 * 1024
     tracemalloc.start()
     async with loader.open(kind="video", url=url, data=b"", limit_bytes=size) as file:

@@ -44,7 +44,7 @@ async def status(settings: Settings) -> int:
     channels = Channels(settings)
     try:
         stub: Any = channels.stub("text", health_pb2_grpc.HealthStub)
-        answer = await call("text", stub.Check, health_pb2.HealthCheckRequest(), 5)
+        answer = await call("text", stub.Check, health_pb2.HealthCheckRequest(), 60)
         return int(answer.status)
     finally:
         await channels.close()

@@ -11,16 +11,20 @@ import pytest
 from affectmesh.v1 import billing_pb2 as pb
 from affectmesh.v1 import billing_pb2_grpc
 from services.common.channels import Channels, call
+from services.common.settings import AUTHORIZATION, SERVICES
 from services.mesh.temporary import TemporaryMesh
 from tests.envoy.servers import Envoy
+from tests.mesh.waiting import wait_until
 
 ORIGIN = "https://app.example.org"
 
 
 @pytest.fixture(scope="session")
 def envoy(mesh: TemporaryMesh) -> Iterator[Envoy]:
-    """Edge and internal listener of the shared mesh."""
+    """Edge and internal listener of the shared mesh, once they know every service."""
     with Envoy(mesh.settings, envoy_cors_origins=(ORIGIN,)) as running:
+        for name in (*SERVICES, AUTHORIZATION):
+            wait_until(lambda name=name: running.healthy(name) == 1, f"{name} serves")  # type: ignore[misc]
         yield running
 
 

@@ -20,7 +20,7 @@ from services.mesh.leash import leashed
 
 HOST = "127.0.0.1"
 BINARY = str(Path(sys.executable).with_name("envoy"))
-READY_S = 60.0
+READY_S = 120.0
 
 
 def free_port() -> int:
@@ -99,8 +99,9 @@ class Envoy:
         return self.stat(f"cluster.{cluster}.membership_healthy")
 
     def access_log(self) -> list[dict[str, Any]]:
-        """The lines so far."""
-        return [json.loads(line) for line in self._access.read_text().splitlines()]
+        """The lines so far, without one that is still being written."""
+        lines = self._access.read_text().splitlines(keepends=True)
+        return [json.loads(line) for line in lines if line.endswith("\n")]
 
     def log(self) -> str:
         """What it says of itself."""

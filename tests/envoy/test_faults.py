@@ -69,6 +69,7 @@ async def test_nobody_to_ask_admits_nobody(mesh: TemporaryMesh) -> None:
                 code, reason, details, _ = await refused(analyze(channel, metadata))
                 assert (code, reason) == (grpc.StatusCode.UNAVAILABLE, "SERVICE_UNAVAILABLE")
                 assert details["retry_after"]
+        wait_until(lambda: envoy.healthy("gateway") == 1, "the gateway serves")
         async with rest(mesh, envoy) as client:
             assert (await client.post("/v1/analyze/text", json=TEXT)).status_code == 200
 
@@ -142,11 +143,11 @@ async def test_hung_backend_is_a_timeout_then_unavailable(mesh: TemporaryMesh) -
         with Envoy(
             mesh.settings, ("edge",), envoy_backends=backends, request_timeout_s=1.0
         ) as envoy:
-            wait_until(lambda: envoy.healthy("gateway") == envoy.healthy("text") == 1, 90, "both")
+            wait_until(lambda: envoy.healthy("gateway") == envoy.healthy("text") == 1, "both")
             gateway.signal(signal.SIGSTOP)
             async with rest(mesh, envoy) as client:
                 worded(await client.post("/v1/analyze/text", json=TEXT), 504, "DEADLINE_EXCEEDED")
-                wait_until(lambda: envoy.healthy("gateway") == 0, 30, "the gateway is left out")
+                wait_until(lambda: envoy.healthy("gateway") == 0, "the gateway is left out")
                 worded(await client.post("/v1/analyze/text", json=TEXT), 503, "SERVICE_UNAVAILABLE")
             text.signal(signal.SIGSTOP)
             async with grpc.aio.insecure_channel(envoy.edge) as channel:
@@ -159,7 +160,7 @@ async def test_dead_replica_is_left_out_without_a_failed_call(mesh: TemporaryMes
     with replica(mesh, "text") as text:
         both = [text.settings.address("text"), mesh.settings.address("text")]
         with Envoy(mesh.settings, ("edge",), envoy_backends={"text": both}) as envoy:
-            wait_until(lambda: envoy.healthy("text") == 2, 90, "both replicas serve")
+            wait_until(lambda: envoy.healthy("text") == 2, "both replicas serve")
             async with grpc.aio.insecure_channel(envoy.edge) as channel:
                 await asyncio.gather(*(analyze(channel, key(mesh.key)) for _ in range(10)))
                 pending = [asyncio.ensure_future(_one(channel, mesh.key)) for _ in range(20)]
@@ -167,9 +168,9 @@ async def test_dead_replica_is_left_out_without_a_failed_call(mesh: TemporaryMes
                 await asyncio.gather(*pending)
                 for _ in range(20):
                     await analyze(channel, key(mesh.key))
-                wait_until(lambda: envoy.healthy("text") == 1, 30, "the dead one is left out")
+                wait_until(lambda: envoy.healthy("text") == 1, "the dead one is left out")
                 text.start()
-                wait_until(lambda: envoy.healthy("text") == 2, 90, "it is back")
+                wait_until(lambda: envoy.healthy("text") == 2, "it is back")
                 await asyncio.gather(*(analyze(channel, key(mesh.key)) for _ in range(10)))
 
 
@@ -186,7 +187,7 @@ async def test_tls_for_every_protocol(mesh: TemporaryMesh, tmp_path: Path) -> No
         mesh.settings, ("edge",), envoy_tls_certificate=certificate, envoy_tls_key=private
     ) as envoy:
         headers = {"x-wia-api-key": mesh.key}
-        async with httpx.AsyncClient(verify=trusting, headers=headers) as client:
+        async with httpx.AsyncClient(verify=trusting, headers=headers, timeout=60) as client:
             answer = await client.post(f"{envoy.url}/v1/analyze/text", json=TEXT)
         assert answer.status_code == 200
         credentials = grpc.ssl_channel_credentials(certificate.read_bytes())

@@ -46,7 +46,7 @@ async def test_transcoded_json_is_the_gateways(
 
 
 async def test_errors_are_statuses_with_their_details(envoy: Envoy) -> None:
-    async with httpx.AsyncClient(base_url=envoy.internal_url) as client:
+    async with httpx.AsyncClient(base_url=envoy.internal_url, timeout=60) as client:
         invalid = await client.post("/v1/analyze/text", json={"text": ""})
         wrong_verb = await client.get("/v1/analyze/text")
     assert invalid.status_code == 400

@@ -22,7 +22,7 @@ async def test_span_holds_no_key_of_a_query(
         trace = secrets.token_hex(16)
         parent = f"00-{trace}-{secrets.token_hex(8)}-01"
         with Envoy(Settings(), ("edge",)) as envoy:
-            async with httpx.AsyncClient(base_url=envoy.url) as client:
+            async with httpx.AsyncClient(base_url=envoy.url, timeout=60) as client:
                 for name in ("apikey", "token"):
                     await client.post(
                         f"/v1/analyze/text?{name}={SECRET}",

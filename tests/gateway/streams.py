@@ -198,7 +198,7 @@ class _Biosignal(biosignal_pb2_grpc.BiosignalServiceServicer):
 
 async def calls_in_flight(settings: Settings, service: str) -> int:
     """How many calls a service of the mesh serves now, by its own metrics."""
-    async with httpx.AsyncClient() as client:
+    async with httpx.AsyncClient(timeout=PATIENCE_S) as client:
         page = await client.get(f"http://{settings.host}:{settings.metrics_port(service)}/metrics")
     found = re.search(r"^affectmesh_rpc_in_flight (\S+)$", page.text, re.M)
     assert found is not None

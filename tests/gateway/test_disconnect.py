@@ -22,7 +22,7 @@ FRAMES = 400
 async def cancelled(mesh: TemporaryMesh, service: str, method: str) -> float:
     """How many calls of a method have been cancelled."""
     settings = mesh.settings
-    async with httpx.AsyncClient() as client:
+    async with httpx.AsyncClient(timeout=60) as client:
         url = f"http://{settings.host}:{settings.metrics_port(service)}/metrics"
         text = (await client.get(url)).text
     pattern = rf'affectmesh_rpc_seconds_count{{code="CANCELLED",method="[^"]*/{method}"}} (\S+)'

@@ -162,7 +162,7 @@ async def test_a_deleted_file_is_gone_with_a_receipt(client: httpx.AsyncClient) 
 
 
 async def test_without_a_key_nothing_is_taken(mesh: TemporaryMesh) -> None:
-    async with httpx.AsyncClient(base_url=mesh.address) as nobody:
+    async with httpx.AsyncClient(base_url=mesh.address, timeout=60) as nobody:
         for answer in (
             await nobody.post("/v1/media", content=files.wav()),
             await nobody.get("/v1/media/med_x/content"),

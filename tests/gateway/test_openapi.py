@@ -75,7 +75,7 @@ def test_every_reference_leads_somewhere() -> None:
 
 
 async def test_the_mesh_serves_it_and_a_page(mesh: TemporaryMesh) -> None:
-    async with httpx.AsyncClient(base_url=mesh.address) as client:
+    async with httpx.AsyncClient(base_url=mesh.address, timeout=60) as client:
         answer = await client.get("/openapi.json")
         assert answer.json() == document()
         page = await client.get("/docs")

@@ -39,7 +39,7 @@ class Gateway:
     async def post(self, **request: Any) -> httpx.Response:
         """Sends a form."""
         async with httpx.AsyncClient() as client:
-            return await client.post(self.address + "/form", timeout=30, **request)
+            return await client.post(self.address + "/form", timeout=60, **request)
 
     async def form(
         self, body: bytes, content_type: str = "multipart/form-data; boundary=B"

@@ -1,6 +1,5 @@
 """What an operator can see of every service."""
 
-import json
 from typing import Any
 
 import grpc
@@ -11,6 +10,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from services.common.settings import SERVICES
 from services.mesh.temporary import TemporaryMesh
+from tests.mesh.waiting import logged, wait_until
 
 CONTRACTS = {
     "billing": "affectmesh.v1.BillingService",
@@ -44,7 +44,7 @@ async def test_every_service_says_its_health_and_what_it_serves(
 @pytest.mark.parametrize("service", SERVICES)
 async def test_every_service_has_metrics(mesh: TemporaryMesh, service: str) -> None:
     url = f"http://{mesh.settings.host}:{mesh.settings.metrics_port(service)}/metrics"
-    async with httpx.AsyncClient() as client:
+    async with httpx.AsyncClient(timeout=60) as client:
         text = (await client.get(url)).text
     assert "affectmesh_rpc_in_flight" in text
     assert "process_resident_memory_bytes" in text
@@ -54,11 +54,16 @@ async def test_a_request_can_be_followed_through_the_logs_and_no_key_is_in_them(
     mesh: TemporaryMesh,
 ) -> None:
     headers = {"x-wia-api-key": mesh.key, "x-request-id": "followed-request-1"}
-    async with httpx.AsyncClient(base_url=mesh.address, headers=headers) as client:
+    async with httpx.AsyncClient(base_url=mesh.address, headers=headers, timeout=60) as client:
         refused = await client.post("/v1/analyze/text", json={"text": ""})
         assert refused.status_code == 400
-    lines = [json.loads(line) for line in mesh.log("gateway").splitlines()]
-    (line,) = [line for line in lines if line.get("request_id") == "followed-request-1"]
+
+    def followed() -> list[dict[str, Any]]:
+        lines = logged(mesh, "gateway")
+        return [line for line in lines if line.get("request_id") == "followed-request-1"]
+
+    wait_until(lambda: bool(followed()), "the request is logged, after its answer")
+    (line,) = followed()
     assert (line["route"], line["status"]) == ("/v1/analyze/text", 400)
     for service in SERVICES:
         assert mesh.key not in mesh.log(service)

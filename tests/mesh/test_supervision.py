@@ -15,10 +15,7 @@ import pytest
 from services.common.settings import SERVICES
 from services.mesh.plans import service_probe
 from services.mesh.temporary import TemporaryMesh
-from tests.mesh.waiting import is_gone, wait_until
-
-RECOVERY_S = 30
-"""Far above what recovery takes on a machine that has nothing else to do."""
+from tests.mesh.waiting import ENOUGH_S, is_gone, logged, wait_until
 
 ROOT = Path(__file__).parents[2]
 
@@ -30,7 +27,7 @@ def small_mesh(*here: str, **settings: str) -> TemporaryMesh:
 
 
 def serves(mesh: TemporaryMesh, service: str) -> bool:
-    return asyncio.run(service_probe(mesh.settings, service)(5.0))
+    return asyncio.run(service_probe(mesh.settings, service)(ENOUGH_S))
 
 
 def processes(mesh: TemporaryMesh) -> list[int]:
@@ -47,8 +44,7 @@ def test_every_service_becomes_ready(mesh: TemporaryMesh) -> None:
 
 def test_logs_are_json_lines_that_name_their_service(mesh: TemporaryMesh) -> None:
     for service in SERVICES:
-        lines = [json.loads(line) for line in mesh.log(service).splitlines()]
-        assert {line["service"] for line in lines} == {service}
+        assert {line["service"] for line in logged(mesh, service)} == {service}
 
 
 @pytest.mark.parametrize(
@@ -65,11 +61,10 @@ def test_killed_process_comes_back_while_the_others_serve(
     killed = mesh.pid(service)
     others = {name: mesh.pid(name) for name in SERVICES if name != service}
     os.kill(killed, signal.SIGKILL)
-    wait_until(lambda: is_gone(killed), 5, f"{service} dies")
+    wait_until(lambda: is_gone(killed), f"{service} dies")
     assert [name for name in others if not serves(mesh, name)] == []
     wait_until(
         lambda: mesh.pid(service) != killed and mesh.state(service) == "serving",
-        RECOVERY_S,
         f"{service} serves again",
     )
     assert {name: mesh.pid(name) for name in others} == others
@@ -81,7 +76,7 @@ def test_asked_to_stop_it_leaves_no_process(number: signal.Signals) -> None:
         running = processes(mesh)
         assert len(running) == 4
         mesh.supervisor.send_signal(number)
-        assert mesh.supervisor.wait(30) == 0
+        assert mesh.supervisor.wait(ENOUGH_S) == 0
         assert [pid for pid in running if not is_gone(pid)] == []
 
 
@@ -89,7 +84,7 @@ def test_killed_supervisor_leaves_no_process() -> None:
     with small_mesh("jobs") as mesh:
         running = processes(mesh)
         mesh.supervisor.kill()
-        wait_until(lambda: all(map(is_gone, running)), 10, "every process ends")
+        wait_until(lambda: all(map(is_gone, running)), "every process ends")
 
 
 def test_process_that_ignores_sigterm_is_ended_after_the_grace() -> None:
@@ -97,7 +92,7 @@ def test_process_that_ignores_sigterm_is_ended_after_the_grace() -> None:
         stopped = mesh.pid("jobs")
         os.kill(stopped, signal.SIGSTOP)
         mesh.supervisor.terminate()
-        assert mesh.supervisor.wait(30) == 0
+        assert mesh.supervisor.wait(ENOUGH_S) == 0
         assert is_gone(stopped)
 
 
@@ -107,7 +102,7 @@ def test_hung_process_is_replaced() -> None:
         hung = mesh.pid("jobs")
         os.kill(hung, signal.SIGSTOP)
         wait_until(
-            lambda: mesh.pid("jobs") != hung and mesh.state("jobs") == "serving", 90, "jobs serves"
+            lambda: mesh.pid("jobs") != hung and mesh.state("jobs") == "serving", "jobs serves"
         )
         assert is_gone(hung)
 
@@ -153,9 +148,9 @@ def test_stop_finishes_the_request_in_flight() -> None:
 
         asking = threading.Thread(target=ask)
         asking.start()
-        assert _SlowImage.asked.wait(30)
+        assert _SlowImage.asked.wait(ENOUGH_S)
         mesh.supervisor.terminate()
-        wait_until(lambda: mesh.state("gateway") == "stopping", 10, "the gateway stops")
+        wait_until(lambda: mesh.state("gateway") == "stopping", "the gateway stops")
         _SlowImage.may_answer.set()
         asking.join(60)
         assert mesh.supervisor.wait(60) == 0

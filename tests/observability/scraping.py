@@ -30,7 +30,7 @@ class Prometheus:
         found: list[Any] = answer.json()["data"]["result"]
         return found
 
-    def wait_for(self, expression: str, seconds: float = 30) -> list[Any]:
+    def wait_for(self, expression: str, seconds: float = 60) -> list[Any]:
         """What it gives once it gives anything, or nothing."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
@@ -41,7 +41,7 @@ class Prometheus:
 
     def problems_of_rules(self) -> list[str]:
         """Errors of rules, each once it was worked out."""
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             groups = self._client.get("/api/v1/rules").json()["data"]["groups"]
             rules = [rule for group in groups for rule in group["rules"]]
@@ -82,7 +82,7 @@ def prometheus(mesh: TemporaryMesh, folder: Path) -> Iterator[Prometheus]:
     with (
         (folder / "log").open("w") as log,
         subprocess.Popen(command, stdout=log, stderr=log) as process,
-        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client,
+        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client,
     ):
         try:
             wait_until_ready(client, folder / "log")
@@ -92,7 +92,7 @@ def prometheus(mesh: TemporaryMesh, folder: Path) -> Iterator[Prometheus]:
 
 
 def wait_until_ready(client: httpx.Client, log: Path) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         try:
             if client.get("/-/ready").is_success:

@@ -44,7 +44,7 @@ class Collector:
         """The spans of one trace."""
         return [span for span in self._all() if span.trace == trace]
 
-    def wait_for(self, trace: str, names: set[str], seconds: float = 20) -> list[Span]:
+    def wait_for(self, trace: str, names: set[str], seconds: float = 60) -> list[Span]:
         """The spans of a trace once these are among them, or what came until then."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
@@ -56,7 +56,7 @@ class Collector:
     def wait_for_service(self, trace: str, names: set[str], service: str) -> list[Span]:
         """The same, once there is a span of this service, too."""
         self.wait_for(trace, names)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             if any(span.service == service for span in self.spans(trace)):
                 break
@@ -106,7 +106,7 @@ def free_port() -> int:
 
 
 def _wait(port: int) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:

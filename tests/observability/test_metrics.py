@@ -30,7 +30,7 @@ def scraped(mesh: TemporaryMesh) -> str:
     """What every process of the mesh tells Prometheus."""
     processes = (*SERVICES, *mesh.settings.workers)
     host = mesh.settings.host
-    with httpx.Client() as client:
+    with httpx.Client(timeout=60) as client:
         return "".join(
             client.get(f"http://{host}:{mesh.settings.metrics_port(name)}/metrics").text
             for name in processes

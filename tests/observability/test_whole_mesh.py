@@ -1,8 +1,6 @@
 """A mesh that sends its traces to a real collector and speaks mutual TLS inside."""
 
-import json
 import secrets
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,6 +14,7 @@ from services.common.settings import SERVICES
 from services.mesh.temporary import TemporaryMesh
 from tests.common.certificates import Authority
 from tests.envoy.servers import Envoy
+from tests.mesh import waiting
 from tests.observability.sink import Collector, Span, collector
 
 pytestmark = pytest.mark.slow
@@ -68,13 +67,12 @@ def ask(
 
 def logged(mesh: TemporaryMesh, service: str, trace: str) -> list[dict[str, Any]]:
     """The lines of a trace once there are any: a request is logged when its answer is out."""
-    deadline = time.monotonic() + 20
-    while True:
-        lines = [json.loads(line) for line in mesh.log(service).splitlines()]
-        ours = [line for line in lines if line.get("trace_id") == trace]
-        if ours or time.monotonic() > deadline:
-            return ours
-        time.sleep(0.1)
+
+    def ours() -> list[dict[str, Any]]:
+        return [line for line in waiting.logged(mesh, service) if line.get("trace_id") == trace]
+
+    waiting.wait_until(lambda: bool(ours()), "the request is logged")
+    return ours()
 
 
 def named(spans: list[Span], name: str) -> Span:

@@ -33,7 +33,7 @@ class Scripted:
 
     async def heard(self, count: int) -> None:
         """Returns once so many requests were answered."""
-        async with asyncio.timeout(20), self._heard:
+        async with asyncio.timeout(60), self._heard:
             await self._heard.wait_for(lambda: self.count >= count)
 
     async def _answer(self, request: web.Request) -> web.Response:

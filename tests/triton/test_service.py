@@ -63,7 +63,7 @@ async def test_health_follows_the_models(tmp_path: Path, repository: Repository)
         text_service(tmp_path, server.url) as service,
     ):
         address = service.settings.address("text")
-        wait_until(lambda: health(address, CONTRACT) == "SERVING", 120, "it serves")
+        wait_until(lambda: health(address, CONTRACT) == "SERVING", "it serves")
         async with grpc.aio.insecure_channel(address) as channel:
             analyze = text_pb2_grpc.TextServiceStub(channel).AnalyzeText
             request = text_pb2.AnalyzeTextRequest(text="What a wonderful day!")
@@ -72,13 +72,13 @@ async def test_health_follows_the_models(tmp_path: Path, repository: Repository)
             told = {one.model: one.digest for one in answer.provenance if one.model in MODELS}
             assert told == {name: repository[name].info.digest for name in MODELS}
             server.kill()
-            wait_until(lambda: health(address, CONTRACT) == "NOT_SERVING", 60, "it says so")
+            wait_until(lambda: health(address, CONTRACT) == "NOT_SERVING", "it says so")
             assert health(address, "") == "SERVING"
             with pytest.raises(errors.Unavailable) as caught:
                 await call("text", analyze, request, 30)
             assert int(caught.value.details["retry_after"]) >= 1
             server.start()
-            wait_until(lambda: health(address, CONTRACT) == "SERVING", 120, "it serves again")
+            wait_until(lambda: health(address, CONTRACT) == "SERVING", "it serves again")
 
 
 def test_missing_model_stops_the_start_and_is_named(tmp_path: Path, repository: Repository) -> None:
