@@ -1,11 +1,10 @@
 """What EmoVision's document shows, and a way to send it."""
 
-import asyncio
-import time
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import httpx
+
+from tests.contract.following import followed
 
 METADATA = '{"candidate": "John Doe", "position": "Senior Engineer"}'
 
@@ -48,21 +47,5 @@ async def analyze(
 
 async def completed(client: httpx.AsyncClient, recording_id: str) -> dict[str, Any]:
     """A recording once it is no longer processing."""
-    found: dict[str, Any] = {}
-
-    async def over() -> bool:
-        nonlocal found
-        found = (await client.get(f"/api/v1/recordings/{recording_id}")).json()
-        return bool(found["status"] != "processing")
-
-    await until(over)
-    return found
-
-
-async def until(true: Callable[[], Awaitable[bool]], within_s: float = 60) -> None:
-    """Returns once it is true."""
-    deadline = time.monotonic() + within_s
-    while not await true():
-        if time.monotonic() > deadline:
-            raise TimeoutError(true.__qualname__)
-        await asyncio.sleep(0.1)
+    path = f"/api/v1/recordings/{recording_id}"
+    return await followed(client, path, lambda now: now["status"] != "processing")

@@ -25,8 +25,8 @@ class Receiver:
         self._told: defaultdict[str, asyncio.Queue[Told]] = defaultdict(asyncio.Queue)
 
     async def next(self, path: str) -> Told:
-        """The next request to a path; waits for it, a minute at most."""
-        return await asyncio.wait_for(self._told[path].get(), 60)
+        """The next request to a path; waits for it, five minutes at most."""
+        return await asyncio.wait_for(self._told[path].get(), 300)
 
     async def receive(self, request: web.Request) -> web.Response:
         """Takes a request."""

@@ -57,5 +57,5 @@ async def billing(mesh: TemporaryMesh, method: str, request: Any) -> Any:
     """Calls the billing service as the operator does."""
     async with grpc.aio.insecure_channel(mesh.settings.address("billing")) as channel:
         return await getattr(billing_pb2_grpc.BillingServiceStub(channel), method)(
-            request, timeout=20
+            request, timeout=60
         )

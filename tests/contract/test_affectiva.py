@@ -69,7 +69,7 @@ async def user(mesh: TemporaryMesh) -> AsyncIterator[httpx.AsyncClient]:
 
 @pytest.fixture(scope="module")
 async def index(mesh: TemporaryMesh) -> dict[str, Any]:
-    async with httpx.AsyncClient() as stranger:
+    async with httpx.AsyncClient(timeout=60) as stranger:
         response = await stranger.get(f"{mesh.address}/", headers=ACCEPT)
     assert response.status_code == 200
     found: dict[str, Any] = response.json()
@@ -93,12 +93,8 @@ async def create(
     return job
 
 
-async def finished(
-    user: httpx.AsyncClient, job: dict[str, Any], within_s: float = 60
-) -> dict[str, Any]:
-    return await followed(
-        user, job["self"], lambda now: now["status"] in ("done", "error"), within_s
-    )
+async def finished(user: httpx.AsyncClient, job: dict[str, Any]) -> dict[str, Any]:
+    return await followed(user, job["self"], lambda now: now["status"] in ("done", "error"))
 
 
 def grey_video(frames: int) -> bytes:
@@ -134,7 +130,7 @@ async def media(user: httpx.AsyncClient, job: dict[str, Any], content_type: str)
 
 @pytest.mark.parametrize("path", ["/", "/index"])
 async def test_index_needs_no_credentials(mesh: TemporaryMesh, path: str) -> None:
-    async with httpx.AsyncClient(base_url=mesh.address) as stranger:
+    async with httpx.AsyncClient(base_url=mesh.address, timeout=60) as stranger:
         response = await stranger.get(path, headers=ACCEPT)
         assert response.status_code == 200
         assert response.headers["content-type"] == "application/json"
@@ -145,13 +141,13 @@ async def test_index_needs_no_credentials(mesh: TemporaryMesh, path: str) -> Non
 
 
 async def test_index_is_no_page(mesh: TemporaryMesh) -> None:
-    async with httpx.AsyncClient(base_url=mesh.address) as stranger:
+    async with httpx.AsyncClient(base_url=mesh.address, timeout=60) as stranger:
         response = await stranger.get("/", headers={"accept": "text/html,*/*;q=0.8"})
     assert response.status_code == 404
 
 
 async def test_links_are_of_the_address_that_was_asked(mesh: TemporaryMesh) -> None:
-    async with httpx.AsyncClient(base_url=mesh.address) as stranger:
+    async with httpx.AsyncClient(base_url=mesh.address, timeout=60) as stranger:
         for host in ("emotions.example:8443", "affect_mesh", "[2001:db8::1]:80"):
             headers = {"host": host, "x-forwarded-proto": "https"}
             found = (await stranger.get("/index", headers=headers)).json()
@@ -391,7 +387,7 @@ async def test_credentials_are_asked_for(
     mesh: TemporaryMesh, multiface: dict[str, Any], credential: tuple[str, str] | None
 ) -> None:
     form = multiface["result"]["representations"][0]
-    async with httpx.AsyncClient(auth=credential) as stranger:
+    async with httpx.AsyncClient(auth=credential, timeout=60) as stranger:
         for url in (
             f"{mesh.address}/jobs",
             multiface["self"],
@@ -412,7 +408,7 @@ async def test_any_of_our_keys_is_a_credential(
     mesh: TemporaryMesh, multiface: dict[str, Any], header: str
 ) -> None:
     value = f"Bearer {mesh.key}" if header == "authorization" else mesh.key
-    async with httpx.AsyncClient() as client:
+    async with httpx.AsyncClient(timeout=60) as client:
         response = await client.get(multiface["self"], headers={header: value})
         assert response.status_code == 200
         by_name = await client.get(multiface["self"], auth=(mesh.key, ""))
@@ -510,7 +506,7 @@ async def test_every_frame_of_a_long_video_is_there(
     frames = 5200
     video = grey_video(frames)
     job = await create(user, index, video, "current-pack")
-    done = await finished(user, job, 300)
+    done = await finished(user, job)
     assert done["status"] == "done", done
     metrics = (await media(user, done, METRICS)).json()["metrics"]
     assert metrics["smile"] == ["TF"] * frames

@@ -11,6 +11,7 @@ import re
 import signal
 import subprocess
 from collections.abc import AsyncIterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -30,14 +31,15 @@ from tests.contract.emovision import (
     USAGE,
     analyze,
     completed,
-    until,
 )
+from tests.contract.following import until
 from tests.contract.shapes import differences
 from tests.contract.tenants import Tenant, billing, tenant
 from tests.fusion.recordings import empty, film, portrait, speech
 from tests.jobs.emotionml_rules import violations
 
 SECONDS = 6
+TIMES = ("created", "completed", "expires")
 
 
 @pytest.fixture(scope="module")
@@ -150,7 +152,9 @@ async def test_recordings_are_listed_newest_first_by_page_and_status(
         }
         for one in first["recordings"]:
             check_analysis(one)
-            assert one["created_at"] < one["completed_at"] < one["expires_at"]
+            times = [datetime.fromisoformat(one[f"{name}_at"]) for name in TIMES]
+            assert times == sorted(times)
+            assert times[1] < times[2]
         second = (await client.get("/api/v1/recordings?page=2&per_page=2")).json()
         assert [one["recording_id"] for one in second["recordings"]] == ids[2:]
         assert (await client.get("/api/v1/recordings?page=3&per_page=2")).json()["recordings"] == []

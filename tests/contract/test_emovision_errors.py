@@ -267,7 +267,7 @@ async def test_what_is_processing_cannot_be_exported_and_can_be_deleted(
 async def test_without_a_valid_key_nothing_is_answered(
     client: httpx.AsyncClient, face: bytes, key: str
 ) -> None:
-    async with httpx.AsyncClient(base_url=client.base_url) as stranger:
+    async with httpx.AsyncClient(base_url=client.base_url, timeout=60) as stranger:
         if key:
             stranger.headers["authorization"] = f"Bearer {key}"
         for response in (

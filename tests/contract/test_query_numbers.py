@@ -47,7 +47,7 @@ async def test_the_size_of_a_page_is_from_1_to_100(
 async def test_pages_of_accounts_are_of_1_to_100(mesh: TemporaryMesh) -> None:
     owner = await tenant(mesh)
     signed_in = {"email": owner.email, "password": PASSWORD}
-    async with httpx.AsyncClient(base_url=mesh.address) as user:
+    async with httpx.AsyncClient(base_url=mesh.address, timeout=60) as user:
         assert (await user.post("/api/session", json=signed_in)).status_code == 201
         for path in ACCOUNTS:
             await check_page(user, path, "page_size")
@@ -62,7 +62,9 @@ async def test_what_is_skipped_is_from_0_to_a_million(client: httpx.AsyncClient)
 
 
 async def test_pages_of_affectiva_are_of_1_to_100(mesh: TemporaryMesh) -> None:
-    async with httpx.AsyncClient(base_url=mesh.address, auth=("user", mesh.key)) as user:
+    async with httpx.AsyncClient(
+        base_url=mesh.address, auth=("user", mesh.key), timeout=60
+    ) as user:
         for value in (*WRONG, "0", "101"):
             refused = await user.get("/jobs", params={"page_size": value})
             assert refused.status_code == 422, value

@@ -199,7 +199,7 @@ async def test_a_url_that_misbehaves_is_refused(
 async def test_without_a_valid_key_nothing_is_answered(
     client: httpx.AsyncClient, key: str | None
 ) -> None:
-    async with httpx.AsyncClient(base_url=client.base_url) as stranger:
+    async with httpx.AsyncClient(base_url=client.base_url, timeout=60) as stranger:
         headers = {} if key is None else {"x-wia-api-key": key}
         response = await stranger.post(TEXT, json={"text": "Hi"}, headers=headers)
     check_refusal(response, 401, "UNAUTHORIZED")

@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 from datetime import datetime
+from functools import partial
 
 import httpx
 import pytest
@@ -114,6 +115,14 @@ async def test_raw_scores_are_the_whole_distribution(mesh: TemporaryMesh) -> Non
     assert sum(score["confidence"] for score in scores) == pytest.approx(1, abs=0.01)
 
 
+async def faces_read(mesh: TemporaryMesh) -> int:
+    """How many faces the face service has read so far, by its own metrics."""
+    async with httpx.AsyncClient(timeout=60) as client:
+        url = f"http://{mesh.settings.host}:{mesh.settings.metrics_port('face')}/metrics"
+        page = (await client.get(url)).text
+    return int(sum(map(float, re.findall(r"^affectmesh_results_total{.*} (\S+)$", page, re.M))))
+
+
 @pytest.mark.parametrize(
     ("output", "numbers"),
     [
@@ -128,10 +137,15 @@ async def test_the_output_rate_decides_which_results_come(
     mesh: TemporaryMesh, output: dict[str, object], numbers: list[int] | None
 ) -> None:
     config = {**FACIAL_CONFIG, "output": output}
+    before = await faces_read(mesh)
+
+    async def read(frames: int) -> bool:
+        return await faces_read(mesh) == before + frames
+
     async with talk(mesh.address, "/v1/stream", mesh.key, config) as client:
         for number in range(4):
             await client.say(frame(PHOTOGRAPH, at_ms=400 * number))
-            await asyncio.sleep(0.3)
+            await until(partial(read, number + 1))
         await client.say({"type": "close"})
         summary = await client.hear("session_summary")
     assert summary["frames_processed"] == 4
@@ -179,13 +193,14 @@ async def test_a_dropped_stream_goes_on_under_its_id(mesh: TemporaryMesh) -> Non
         await client.hear("error", code="INVALID_FRAME")
         client.socket.transport.abort()
     resume = {"type": "resume", "stream_id": "walk-1", "last_frame_number": 1}
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while True:
             async with talk(mesh.address, "/v1/stream", mesh.key, resume) as client:
+                if "NOT_FOUND" in str(await client.socket.recv()):
+                    continue
                 await client.say(frame(PHOTOGRAPH, at_ms=5000))
-                if "NOT_FOUND" not in str(await client.socket.recv()):
-                    message = await client.hear("result")
-                    break
+                message = await client.hear("result")
+                break
     assert message["frame_number"] == 3
     assert message["stream_id"] == "walk-1"
     assert "dimensions" in message
@@ -207,7 +222,7 @@ async def test_a_voice_goes_on_where_it_was_when_its_stream_is_resumed(
         await client.running()
         client.socket.transport.abort()
     resume = {"type": "resume", "stream_id": "talk-1"}
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while True:
             async with talk(mesh.address, "/v1/stream", mesh.key, resume) as client:
                 if "NOT_FOUND" in str(await client.socket.recv()):
@@ -222,7 +237,7 @@ async def test_a_voice_goes_on_where_it_was_when_its_stream_is_resumed(
     finals = [one for one in client.kinds("result") if one["voice"]["final"]]
     first = datetime.fromisoformat(finals[0]["voice"]["start"]).timestamp() * 1000 - EPOCH_MS
     assert -200 < first < 1500
-    assert len(frames) - 10 <= summary["frames_processed"] <= len(frames)
+    assert len(frames) - middle + 10 < summary["frames_processed"] <= len(frames)
     assert summary["duration_ms"] == 100 * (len(frames) - 1)
 
 
@@ -303,7 +318,7 @@ async def test_voice_in_the_wia_stream_is_on_the_clients_clock(mesh: TemporaryMe
             await asyncio.sleep(0.02)
         await client.say({"type": "close"})
         summary = await client.hear("session_summary")
-    assert not client.kinds("error")
+    assert {error["code"] for error in client.kinds("error")} <= {"RATE_EXCEEDED"}
     voiced = [result for result in client.kinds("result") if "voice" in result]
     times = [result["timestamp"] for result in voiced]
     assert "2025-12-19T10:30:15.123Z" < times[0] < times[-1] < "2025-12-19T10:30:45.123Z"

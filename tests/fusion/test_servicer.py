@@ -222,19 +222,21 @@ async def test_a_modality_that_crashes_is_left_out() -> None:
     assert response.fusion_details.failed["face"].startswith("INTERNAL_ERROR: ")
 
 
-async def test_a_modality_that_is_too_slow_does_not_hold_up_the_others() -> None:
+async def test_a_modality_that_is_too_slow_does_not_hold_up_the_others(
+    half_of_the_time: None,
+) -> None:
     slow = face_script(pause_s=60)
     async with fusion_over({"face": slow, "text": text_script()}) as stub:
-        response = await ask(stub, request("face", "text"), timeout_s=1)
-        await asyncio.wait_for(slow.cancelled.wait(), 5)
+        response = await ask(stub, request("face", "text"), timeout_s=4)
+        await asyncio.wait_for(slow.cancelled.wait(), 60)
     assert response.fusion_details.failed["face"].startswith("DEADLINE_EXCEEDED: ")
     assert response.fused_result.emotions.primary.label == "happiness"
 
 
 async def test_the_settings_limit_how_long_a_modality_may_take() -> None:
     scripts = {"face": face_script(pause_s=60), "text": text_script()}
-    async with fusion_over(scripts, request_timeout_s=0.5) as stub:
-        response = await ask(stub, request("face", "text"), timeout_s=30)
+    async with fusion_over(scripts, request_timeout_s=2) as stub:
+        response = await ask(stub, request("face", "text"), timeout_s=60)
     assert response.fusion_details.failed["face"].startswith("DEADLINE_EXCEEDED: ")
 
 
@@ -242,9 +244,9 @@ async def test_a_client_that_leaves_ends_the_calls_it_caused() -> None:
     slow = face_script(pause_s=60)
     async with fusion_over({"face": slow}) as stub:
         running = stub.AnalyzeMultimodal(request("face"))
-        await asyncio.wait_for(slow.began.wait(), 5)
+        await asyncio.wait_for(slow.began.wait(), 60)
         running.cancel()
-        await asyncio.wait_for(slow.cancelled.wait(), 5)
+        await asyncio.wait_for(slow.cancelled.wait(), 60)
         assert running.cancelled()
 
 

@@ -55,15 +55,21 @@ class Live:
         width = {"LINEAR16": 2, "MULAW": 1}[config.encoding]
         sent_ms = sum(len(one.audio) for one in requests) // width * 1000 // config.sample_rate_hz
         session = [*self.sessions._connections][-1]
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while session.received_ms < sent_ms - 1 or (  # noqa: ASYNC110
                 CLOSE in requests and not session._closed
             ):
                 await asyncio.sleep(0.01)
 
+    async def leaves(self) -> None:
+        """Returns once no stream is connected."""
+        async with asyncio.timeout(60):
+            while self.sessions.connected:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+
     async def empties(self) -> None:
         """Returns once no stream is connected or kept, nor anything of one runs."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while self.sessions.running or _running():  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
 
