@@ -15,7 +15,7 @@ from services.biosignal.filters import Samples, moving_median
 from services.biosignal.nn import Intervals
 
 METHOD = "nn-variability"
-VERSION = "1.2.0"
+VERSION = "1.3.0"
 
 LEAST_S = {
     "heart_rate": 10.0,

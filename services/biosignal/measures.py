@@ -13,6 +13,7 @@ from services.biosignal import (
     ppg,
     quality,
     respiration,
+    rhythm,
     rpeaks,
     temperature,
     units,
@@ -35,13 +36,17 @@ _ENOUGH = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Heart:
-    """Beats and intervals of one source ("ecg", "ppg" or "rr"), usable stretches only."""
+    """Beats and intervals of one source ("ecg", "ppg" or "rr"), usable stretches only.
+
+    disorderly_s: time that intervals cover which are in no sinus rhythm; none of them is normal.
+    """
 
     source: str
     rate_hz: float
     duration_s: float
     beat_count: int
     intervals: Intervals
+    disorderly_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,13 +146,22 @@ def _heart(name: str, values: Samples, signal: Signal, parts: dict[str, list[Str
     if name == "rr":
         intervals = nn.given(values)
         parts[name] = quality.of_events(intervals.end_s, intervals.possible, seconds)
-        return Heart(name, 0.0, seconds, len(values), intervals)
+        return _in_sinus_rhythm(Heart(name, 0.0, seconds, len(values), intervals))
     beats = _DETECTORS[name](values, signal.rate_hz)
     broken = validation.damaged(values, signal.rate_hz)
     parts[name] = quality.of_beats(beats, broken, signal.rate_hz)
     usable = quality.usable_at(beats.times_s, parts[name])
     intervals = nn.between(beats.times_s, beats.match, usable, beats.restless)
-    return Heart(name, signal.rate_hz, seconds, int(usable.sum()), intervals)
+    return _in_sinus_rhythm(Heart(name, signal.rate_hz, seconds, int(usable.sum()), intervals))
+
+
+def _in_sinus_rhythm(heart: Heart) -> Heart:
+    """The same, with no interval normal that is in another rhythm."""
+    found = rhythm.disorderly(heart.intervals)
+    lost_ms = heart.intervals.length_ms[found & heart.intervals.possible]
+    return replace(
+        heart, intervals=heart.intervals.without(found), disorderly_s=float(lost_ms.sum()) / 1000
+    )
 
 
 def _best(hearts: list[Heart]) -> Heart | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,10 +46,18 @@ class Intervals:
         return float(self.length_ms[self.normal].sum()) / 1000
 
     @property
+    def pairs(self) -> Mask:
+        """Whether each interval and the next (n - 1,) are both normal and follow each other."""
+        return self.normal[1:] & self.normal[:-1] & self.joined[1:]
+
+    @property
     def pairs_ms(self) -> Samples:
         """Differences (m,) between successive intervals that are both normal."""
-        both = self.normal[1:] & self.normal[:-1] & self.joined[1:]
-        return np.diff(self.length_ms)[both]
+        return np.diff(self.length_ms)[self.pairs]
+
+    def without(self, abnormal: Mask) -> Intervals:
+        """The same with some (n,) that are not normal."""
+        return replace(self, normal=self.normal & ~abnormal)
 
     def part(self, start_s: float, end_s: float) -> Intervals:
         """Those that end in [start_s, end_s)."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from services.biosignal import eda, hrv, respiration, validation
+from services.biosignal import eda, hrv, respiration, rhythm, validation
 from services.biosignal.hrv import HeartRate, HeartRateVariability
 from services.biosignal.measures import Measures
 from services.biosignal.quality import Stretch
@@ -13,7 +13,7 @@ from services.biosignal.signals import Recording
 from services.biosignal.states import States
 
 _USUAL_BPM = (45.0, 130.0)
-_MOST_EXCLUDED, _MOST_SCATTER, _MOST_UNEVEN = 0.2, 0.15, 2.0
+_MOST_EXCLUDED, _MOST_UNEVEN = 0.2, 2.0
 _STEADY_RMSSD_S = 60.0
 _FINE_ECG_HZ, _FINE_PPG_HZ = 125.0, 60.0
 _LENGTHS_ALIKE = 0.05
@@ -60,6 +60,12 @@ def on_heart(
         )
     if variability is None:
         return
+    if heart.disorderly_s:
+        yield Remark(
+            "IRREGULAR_RHYTHM",
+            f"For {heart.disorderly_s:.0f} s the intervals are as disorderly as in atrial "
+            "fibrillation: they are left out of variability, which is of sinus rhythm alone.",
+        )
     normal_s = heart.intervals.normal_s
     for value in hrv.LEAST_S:
         if value != "heart_rate" and getattr(variability, value) is None:
@@ -73,7 +79,7 @@ def on_heart(
         )
     excluded = variability.excluded_ratio or 0.0
     scatter = variability.rmssd_ms / (variability.mean_nn_ms or 1000)
-    if excluded > _MOST_EXCLUDED or scatter > _MOST_SCATTER:
+    if excluded > _MOST_EXCLUDED or scatter > rhythm.MOST_SCATTER:
         yield Remark(
             "IRREGULAR_RHYTHM",
             f"{excluded:.0%} of the intervals are ectopic or doubtful, and RMSSD is {scatter:.0%} "

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from services.biosignal.analyze import Analysis, Options, analyze
+from services.biosignal.hrv import HeartRateVariability
 from services.biosignal.signals import Signal
 from tests.biosignal import synthetic
 
@@ -174,12 +175,38 @@ def test_signals_of_unlike_length_are_said() -> None:
     assert len(found.timeline) == 6
 
 
-def test_atrial_fibrillation_is_said_to_be_irregular() -> None:
-    lengths = RNG.uniform(450, 1100, 200)
-    times = 0.5 + np.cumsum(lengths[:100]) / 1000
+def fibrillating(seconds: float) -> synthetic.Samples:
+    """Beats whose intervals say nothing of each other."""
+    lengths = RNG.uniform(450, 1100, int(seconds / 0.775))
+    return 0.5 + np.cumsum(lengths) / 1000
+
+
+def test_fibrillation_has_a_rate_and_no_variability() -> None:
+    times = fibrillating(180)
     seconds = float(times[-1]) + 1
     heart = Signal(synthetic.ecg(times, seconds, 256), 256.0, "mV")
-    assert "IRREGULAR_RHYTHM" in codes(analyze({"ecg": heart}, Options()))
+    found = analyze({"ecg": heart}, Options())
+    assert found.heart_rate is not None
+    assert found.heart_rate.mean_bpm == pytest.approx(60 / np.diff(times).mean(), rel=0.02)
+    assert found.hrv == HeartRateVariability(excluded_ratio=1.0)
+    assert "sinus rhythm" in text(found, "IRREGULAR_RHYTHM")
+    assert "hrv.rmssd_ms" in text(found, "WINDOW_TOO_SHORT")
+
+
+def test_minutes_of_fibrillation_leave_the_variability_of_the_others() -> None:
+    calm = synthetic.beat_times(120)
+    mixed = np.concatenate([calm, calm[-1] + fibrillating(120)])
+    rr = {
+        name: {"rr": Signal(np.diff(times) * 1000, 0.0, "ms")}
+        for name, times in (("calm", calm), ("mixed", mixed))
+    }
+    alone, found = (analyze(rr[name], Options()) for name in ("calm", "mixed"))
+    assert alone.hrv is not None
+    assert found.hrv is not None
+    assert found.hrv.rmssd_ms == pytest.approx(alone.hrv.rmssd_ms, rel=0.05)
+    assert found.hrv.excluded_ratio == pytest.approx(0.5, abs=0.1)
+    assert "IRREGULAR_RHYTHM" in codes(found)
+    assert "IRREGULAR_RHYTHM" not in codes(alone)
 
 
 def test_pauses_are_said_to_make_the_variability() -> None:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from services.biosignal import hrv, nn
+from services.biosignal import hrv, nn, rhythm
 from tests.biosignal import synthetic
 
 
@@ -89,6 +89,29 @@ def test_the_breath_of_the_young_is_no_ectopy() -> None:
     beats = np.arange(300)
     found = nn.given(1000 + 180 * np.sin(2 * np.pi * beats / 9))
     assert found.normal.all()
+
+
+@pytest.mark.parametrize(
+    ("mean_ms", "breath_ms", "beats"), [(800, 150, 4.3), (1000, 210, 5.7), (1200, 220, 4.6)]
+)
+def test_the_deepest_breath_is_in_order(mean_ms: float, breath_ms: float, beats: float) -> None:
+    drawn = np.random.default_rng(4).normal(0, 15, 400)
+    breathing = mean_ms + breath_ms * np.sin(2 * np.pi * np.arange(400) / beats) + drawn
+    intervals = nn.given(breathing)
+    assert (hrv.rmssd(intervals) or 0) > rhythm.MOST_SCATTER * mean_ms
+    assert not rhythm.disorderly(intervals).any()
+
+
+def test_intervals_that_say_nothing_of_each_other_are_disorderly() -> None:
+    shuffled = np.random.default_rng(4).gamma(20, 35, 400)
+    intervals = nn.given(shuffled)
+    assert rhythm.disorderly(intervals).all()
+    assert rhythm.disorder(intervals) > -0.7
+    assert rhythm.disorder(swinging(300)) < -1.5
+
+
+def test_nothing_is_disorderly_in_nothing() -> None:
+    assert not len(rhythm.disorderly(nn.given(np.zeros(0))))
 
 
 def test_a_still_pause_counts_and_a_restless_one_does_not() -> None:

@@ -16,19 +16,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.training.biosignal.recordings import (
+    FIBRILLATION,
     NORMAL,
     Electrocardiogram,
     Wearing,
     electrocardiograms,
     wearings,
 )
-from services.biosignal import hrv, nn, quality, rpeaks, states, temperature
+from services.biosignal import hrv, nn, quality, rhythm, rpeaks, states, temperature
 from services.biosignal.analyze import Options, analyze
 from services.biosignal.filters import moving_median
 from services.biosignal.signals import Signal
 from services.biosignal.states import Features
 
 WINDOW_S = 300.0
+MINUTE_S = 60.0
 WESAD_STEP_S = 295 / 64
 CONTEXT_WINDOWS = 13
 BASELINE_S = 300.0
@@ -47,6 +49,7 @@ class Row:
 def main() -> None:
     records = list(electrocardiograms())
     subjects = list(wearings())
+    _print_rhythms(records)
     rows = [
         *_peaks(records),
         *_rates(records),
@@ -97,7 +100,7 @@ def _rates(records: list[Electrocardiogram]) -> Iterator[Row]:
     """Errors of windows of five minutes against the annotated beats, sinus apart from ectopic.
 
     The true heart rate is over all beats, the true RMSSD over adjacent intervals between beats of
-    the kinds N, L and R.
+    the kinds N, L and R out of fibrillation and flutter.
     """
     errors: dict[str, list[tuple[float, float]]] = {"sinus": [], "ectopic": []}
     simple: list[float] = []
@@ -106,17 +109,20 @@ def _rates(records: list[Electrocardiogram]) -> Iterator[Row]:
         beats = rpeaks.detect(record.millivolts, record.rate_hz)
         usable = np.ones(len(beats.times_s), bool)
         intervals = nn.between(beats.times_s, beats.match, usable, beats.restless)
+        in_sinus = intervals.without(rhythm.disorderly(intervals))
         true_ms = np.diff(record.beats_s) * 1000
         normal = np.isin(record.kinds, list(NORMAL))
-        both = normal[1:] & normal[:-1]
+        sinus = normal & ~np.isin(record.rhythms, list(FIBRILLATION))
+        both = sinus[1:] & sinus[:-1]
         pairs = both[1:] & both[:-1]
         for start in np.arange(0, record.beats_s[-1] - WINDOW_S, WINDOW_S):
             first, last = np.searchsorted(record.beats_s[1:], (start, start + WINDOW_S))
             if pairs[first : last - 1].sum() < 20:
                 continue
-            part = intervals.part(start, start + WINDOW_S)
+            part = in_sinus.part(start, start + WINDOW_S)
             rate, root = hrv.mean_rate(part), hrv.rmssd(part)
             if rate is None or root is None:
+                print(f"no RMSSD of {record.name} from {start:.0f} s")
                 continue
             true_rate = 60000 / true_ms[first:last].mean()
             changes = np.diff(true_ms[first:last])[pairs[first : last - 1]]
@@ -139,6 +145,30 @@ def _rates(records: list[Electrocardiogram]) -> Iterator[Row]:
         yield Row(f"RMSSD error, {kind}, median, ms", middle, targets[kind][1], "less")
     share = float(np.mean(errors["ectopic"], axis=0)[1] / np.mean(simple))
     yield Row("RMSSD error, ectopic, over that of the simple mask", share, 1.0, "less")
+
+
+def _print_rhythms(records: list[Electrocardiogram]) -> None:
+    """Minutes with enough intervals for RMSSD, by how much of them the annotators took for
+    fibrillation or flutter, and how many of them are left out of variability."""
+    left_out: dict[str, list[bool]] = {"most": [], "some": [], "none": []}
+    for record in records:
+        beats = rpeaks.detect(record.millivolts, record.rate_hz)
+        usable = np.ones(len(beats.times_s), bool)
+        intervals = nn.between(beats.times_s, beats.match, usable, beats.restless)
+        fibrillating = np.isin(record.rhythms, list(FIBRILLATION))
+        for start in np.arange(0, record.beats_s[-1] - MINUTE_S, MINUTE_S):
+            part = intervals.part(start, start + MINUTE_S)
+            if hrv.rmssd(part) is None:
+                continue
+            first, last = np.searchsorted(record.beats_s, (start, start + MINUTE_S))
+            share = float(fibrillating[first:last].mean())
+            kind = "most" if share >= 0.5 else "some" if share else "none"
+            left_out[kind].append(bool(rhythm.disorderly(part).any()))
+    for kind, found in left_out.items():
+        print(
+            f"minutes with {kind} of their beats in fibrillation or flutter: "
+            f"{sum(found)} of {len(found)} left out of variability"
+        )
 
 
 def _simply_masked(intervals: nn.Intervals) -> nn.Intervals:
