@@ -4,6 +4,7 @@ import httpx
 import pytest
 
 from affectmesh.v1 import fusion_pb2
+from services.common.transcoding import renderer
 from services.mesh.temporary import TemporaryMesh
 from tests.contract.following import followed
 from tests.fusion.recordings import empty, film, speech
@@ -28,9 +29,14 @@ async def test_signals_of_the_body_join_the_recording_of_a_job(mesh: TemporaryMe
             client, f"/v1/jobs/{made.json()['job_id']}", lambda now: "end_time" in now
         )
         assert job["state"] == "done", job
-        (form,) = job["representations"]
-        content = (await client.get(f"/v1/media/{form['media_id']}/content")).content
-    result = fusion_pb2.RecordingAnalysis.FromString(content)
-    assert result.biosignal.heart_rate.mean_bpm == pytest.approx(60_000 / 820, abs=0.5)
-    assert all("biosignal" in one.modalities for one in result.timeline)
-    assert any("voice" in one.modalities for one in result.timeline)
+        forms = {
+            one["file_name"]: await client.get(f"/v1/media/{one['media_id']}/content")
+            for one in job["representations"]
+        }
+    message = fusion_pb2.RecordingAnalysis.FromString(forms.pop("result.binpb").content)
+    result = forms.pop("result.json").json()
+    assert not forms
+    assert result == renderer(message.DESCRIPTOR)(message)
+    assert result["biosignal"]["heart_rate"]["mean_bpm"] == pytest.approx(60_000 / 820, abs=0.5)
+    assert all("biosignal" in one["modalities"] for one in result["timeline"])
+    assert any("voice" in one["modalities"] for one in result["timeline"])

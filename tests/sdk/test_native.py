@@ -57,7 +57,9 @@ async def test_a_job_is_queued_and_watched(client: AffectMesh, video: Path) -> N
     job = await client.create_job("face_multi", media_id=media["media_id"])
     states = [change["state"] async for change in client.watch(job["job_id"])]
     assert states[-1] == "done"
-    assert (await client.job(job["job_id"]))["representations"]
+    found = await client.result(job["job_id"])
+    assert found["summary"]["face_count"] == 1
+    assert found["timeline"][0]["faces"][0]["emotions"]["primary"]["label"]
     with pytest.raises(Refused) as caught:
         await client.job("job_none")
     assert caught.value.code == "NOT_FOUND"

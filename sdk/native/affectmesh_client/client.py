@@ -100,6 +100,12 @@ class AffectMesh:
         """Where a job stands."""
         return await self.request("GET", f"/v1/jobs/{job_id}")
 
+    async def result(self, job_id: str) -> Answer:
+        """What the analysis of a job that is done found. Raises StopIteration where it has none."""
+        forms = (await self.job(job_id))["representations"]
+        form = next(one for one in forms if one["file_name"] == "result.json")
+        return await self.request("GET", f"/v1/media/{form['media_id']}/content")
+
     async def cancel(self, job_id: str) -> Answer:
         """Stops a job."""
         return await self.request("POST", f"/v1/jobs/{job_id}/cancel")

@@ -17,10 +17,10 @@ from affectmesh.v1 import biosignal_pb2, face_pb2, fusion_pb2, text_pb2, voice_p
 from services.common import errors
 from services.common.channels import Channels, call
 from services.common.settings import Settings
+from services.common.transcoding import parser, renderer
 from services.gateway.access import Access
 from services.gateway.endpoint import Answer, Dialect, Endpoint, Exchange
 from services.gateway.policy import Policy
-from services.gateway.transcoding import parser, renderer
 
 BASE_PATHS = ("", "/emotion-ai")
 """What may stand before /v1."""

@@ -12,11 +12,11 @@ from starlette.routing import Route
 
 from affectmesh.v1 import jobs_pb2 as pb
 from affectmesh.v1 import jobs_pb2_grpc
-from services.common import errors
+from services.common import errors, transcoding
 from services.common.channels import Channels, call, metadata
 from services.common.resources import MAX_SKIP
 from services.common.settings import Settings
-from services.gateway import reading, transcoding
+from services.gateway import reading
 from services.gateway.access import Access
 from services.gateway.dialects.wia import BASE_PATHS, Wia
 from services.gateway.endpoint import Answer, Endpoint, Exchange, Handler

@@ -9,10 +9,10 @@ from starlette.routing import Route
 from affectmesh.v1 import jobs_pb2 as pb
 from affectmesh.v1 import jobs_pb2_grpc
 from services.billing.plans import PLANS, Plan
-from services.common import errors
+from services.common import errors, transcoding
 from services.common.channels import Channels, call
 from services.common.settings import Settings
-from services.gateway import downloads, reading, transcoding, uploads
+from services.gateway import downloads, reading, uploads
 from services.gateway.access import Access
 from services.gateway.dialects.wia import BASE_PATHS, Wia
 from services.gateway.endpoint import Answer, Endpoint, Exchange, Handler

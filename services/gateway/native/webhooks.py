@@ -7,11 +7,11 @@ from starlette.routing import Route
 from affectmesh.v1 import jobs_pb2 as pb
 from services.common.channels import Channels
 from services.common.settings import Settings
+from services.common.transcoding import renderer
 from services.gateway.access import Access
 from services.gateway.dialects.wia import BASE_PATHS, Wia
 from services.gateway.endpoint import Endpoint
 from services.gateway.policy import Policy
-from services.gateway.transcoding import renderer
 from services.gateway.webhooks import Form, Webhooks
 
 _FORM = Form(

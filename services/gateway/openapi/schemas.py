@@ -4,8 +4,8 @@ from typing import Any
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
+from services.common.transcoding import json_name, words
 from services.gateway.openapi.comments import comments
-from services.gateway.transcoding import json_name, words
 
 Schema = dict[str, Any]
 

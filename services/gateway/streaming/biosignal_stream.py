@@ -7,10 +7,10 @@ from typing import Any
 
 from affectmesh.v1 import biosignal_pb2, biosignal_pb2_grpc, types_pb2
 from services.common import errors
+from services.common.transcoding import parser, renderer
 from services.gateway.streaming import messages
 from services.gateway.streaming.stream import Stream
 from services.gateway.streaming.upstream import Upstream
-from services.gateway.transcoding import parser, renderer
 
 _PART = "biosignal"
 

@@ -11,7 +11,7 @@ from typing import Any
 from google.protobuf.message import Message
 
 from affectmesh.v1 import jobs_pb2 as pb
-from services.jobs.representations import affectiva, deepaffects, emovision, phonexia
+from services.jobs.representations import affectiva, deepaffects, emovision, phonexia, wia
 from services.jobs.representations.file import File
 
 __all__ = ["RENDERERS", "SUMMARIES", "File", "Renderer"]
@@ -19,6 +19,7 @@ __all__ = ["RENDERERS", "SUMMARIES", "File", "Renderer"]
 Renderer = Callable[[pb.Job, Message], Iterable[File]]
 
 RENDERERS: Mapping["pb.Dialect.ValueType", Renderer] = {
+    pb.DIALECT_WIA: wia.render,
     pb.DIALECT_EMOVISION: emovision.render,
     pb.DIALECT_DEEPAFFECTS: deepaffects.render,
     pb.DIALECT_AFFECTIVA: affectiva.render,

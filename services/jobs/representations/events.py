@@ -47,12 +47,10 @@ def of_crossing(crossing: billing_pb2.UsageCrossing) -> Event:
 
 
 def callback(job: pb.Job, files: Sequence[File]) -> File:
-    """What a job's callback address is sent: the result in the dialect's first form, or else why
-    there is none, or the job."""
-    if files:
-        return files[0]
+    """What a job's callback address is sent: DeepAffects' form of the result, or why there is none;
+    in any other dialect the job, for a result may be large."""
     if job.dialect == pb.DIALECT_DEEPAFFECTS:
-        return deepaffects.failure(job)
+        return files[0] if files else deepaffects.failure(job)
     body = json.dumps(summary(job), separators=(",", ":")).encode()
     return File("application/json", "job.json", body)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from services.common import errors
-from services.gateway.transcoding import parse_bytes
+from services.common.transcoding import parse_bytes
 from services.jobs.content import HEAD_BYTES, sniff
 from services.voice import languages
 

@@ -6,7 +6,7 @@ from google.protobuf import json_format
 
 from affectmesh.v1 import biosignal_pb2, face_pb2, fusion_pb2, jobs_pb2, text_pb2, types_pb2
 from services.common.errors import InvalidRequest
-from services.gateway.transcoding import parser, renderer
+from services.common.transcoding import parser, renderer
 
 parse_face = parser(face_pb2.AnalyzeFaceRequest.DESCRIPTOR)
 parse_biosignal = parser(biosignal_pb2.AnalyzeBiosignalRequest.DESCRIPTOR)
