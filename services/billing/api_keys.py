@@ -2,16 +2,16 @@
 
 from collections.abc import Callable, Sequence
 
-from sqlalchemy import RowMapping, and_, func, insert, or_, select, update
+from sqlalchemy import RowMapping, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.billing import fields, organizations, vault
+from services.billing import fields, organizations, pages, vault
 from services.billing.audit import Audit
 from services.billing.plans import MAX_KEYS, MAX_RATE
 from services.billing.tables import api_keys
 from services.billing.vault import FAMILIES, Vault
 from services.common import errors
-from services.common.database import Database, fetch_all, fetch_first, fetch_one
+from services.common.database import Database, fetch_first, fetch_one
 
 DEFAULT_OVERLAP_S = 86_400
 MAX_OVERLAP_S = 604_800
@@ -68,18 +68,9 @@ class ApiKeys:
 
     async def page(self, org_id: int, token: str, size: int) -> list[RowMapping]:
         """Keys, newest first."""
-        query = select(api_keys).where(api_keys.c.org_id == org_id)
-        if (position := fields.page_position(token, 2)) is not None:
-            created, key_id = fields.page_number(fields.page_token(position[0])), position[1]
-            query = query.where(
-                or_(
-                    api_keys.c.created_ms < created,
-                    and_(api_keys.c.created_ms == created, api_keys.c.key_id < key_id),
-                )
-            )
-        query = query.order_by(api_keys.c.created_ms.desc(), api_keys.c.key_id.desc()).limit(size)
-        async with self._database.read() as connection:
-            return await fetch_all(connection, query)
+        return await pages.newest_first(
+            self._database, api_keys, api_keys.c.key_id, org_id, token, size
+        )
 
     async def revoke(self, key_id: str, org_id: int, actor: str = "") -> RowMapping:
         """Makes a key invalid; a revoked one stays as it is. Raises NotFound."""

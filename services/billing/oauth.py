@@ -9,9 +9,9 @@ import structlog
 from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, KeySet
-from sqlalchemy import RowMapping, and_, delete, insert, or_, select, update
+from sqlalchemy import RowMapping, and_, delete, insert, select, update
 
-from services.billing import fields, organizations, vault
+from services.billing import fields, organizations, pages, vault
 from services.billing.audit import Audit
 from services.billing.tables import oauth_clients, signing_keys
 from services.billing.vault import Vault
@@ -82,19 +82,9 @@ class OAuth:
 
     async def page(self, org_id: int, token: str, size: int) -> list[RowMapping]:
         """Clients, newest first."""
-        table = oauth_clients
-        query = select(table).where(table.c.org_id == org_id)
-        if (position := fields.page_position(token, 2)) is not None:
-            created, client_id = fields.page_number(fields.page_token(position[0])), position[1]
-            query = query.where(
-                or_(
-                    table.c.created_ms < created,
-                    and_(table.c.created_ms == created, table.c.client_id < client_id),
-                )
-            )
-        query = query.order_by(table.c.created_ms.desc(), table.c.client_id.desc()).limit(size)
-        async with self._database.read() as connection:
-            return await fetch_all(connection, query)
+        return await pages.newest_first(
+            self._database, oauth_clients, oauth_clients.c.client_id, org_id, token, size
+        )
 
     async def revoke_client(self, client_id: str, org_id: int, actor: str = "") -> RowMapping:
         """Makes a client and its tokens invalid. Raises NotFound."""

@@ -171,8 +171,10 @@ class BillingServicer(billing_pb2_grpc.BillingServiceServicer):
         size = fields.page_size(request.page_size)
         position = fields.page_position(request.page_token, 1)
         rows = await self._users.page(request.org_id, position[0] if position else None, size)
-        token = fields.page_token(rows[-1]["email"]) if len(rows) == size else ""
-        return pb.ListUsersResponse(users=map(messages.user, rows), next_page_token=token)
+        return pb.ListUsersResponse(
+            users=map(messages.user, rows),
+            next_page_token=messages.next_page(rows, size, "email"),
+        )
 
     async def UpdateUser(self, request: pb.UpdateUserRequest, _context: Context) -> pb.User:
         row = await self._users.update(

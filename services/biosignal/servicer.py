@@ -15,6 +15,7 @@ from services.biosignal.analyze import Analysis, Options, analyze, rest_of
 from services.biosignal.files.read import read
 from services.biosignal.signals import Recording
 from services.common import errors
+from services.common import live as common
 from services.common.media import MediaLoader
 from services.common.results import Stopwatch
 from services.common.server import Service
@@ -90,13 +91,8 @@ class BiosignalServicer(biosignal_pb2_grpc.BiosignalServiceServicer):
                 f"No config came for {self._idle_s:g} s.",
                 suggestion="Send config as soon as the stream is open.",
             ) from None
-        if first is None or first.WhichOneof("message") != "config":
-            raise errors.InvalidRequest(
-                "The first message of a stream must be its config.",
-                field="config",
-                suggestion="Send config once, then samples.",
-            )
-        return first.config
+        config: biosignal_pb2.StreamBiosignalConfig = common.config(first, "samples")
+        return config
 
     async def _feed(
         self,

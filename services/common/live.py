@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
 from affectmesh.v1 import types_pb2
 from services.common.errors import InvalidRequest
@@ -68,6 +69,20 @@ class Summary:
     arousal: float | None
     emotion_changes: int
     high_arousal_moments: int
+
+
+def config(first: Any, then: str) -> Any:
+    """The config of a stream, which its first message must be; `then` says what follows it.
+
+    Raises InvalidRequest for another message, or None.
+    """
+    if first is None or first.WhichOneof("message") != "config":
+        raise InvalidRequest(
+            "The first message of a stream must be its config.",
+            field="config",
+            suggestion=f"Send config once, then {then}.",
+        )
+    return first.config
 
 
 def rate(asked: types_pb2.StreamOutput, otherwise: Rate) -> Rate:

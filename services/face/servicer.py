@@ -104,14 +104,9 @@ class FaceServicer(face_pb2_grpc.FaceServiceServicer):
     async def StreamFace(
         self, request_iterator: AsyncIterator[face_pb2.StreamFaceRequest], context: _Context
     ) -> AsyncIterator[face_pb2.StreamFaceResponse]:
-        first = await anext(request_iterator, None)
-        if first is None or first.WhichOneof("message") != "config":
-            raise InvalidRequest(
-                "The first message of a stream must be its config.",
-                field="config",
-                suggestion="Send config once, then frames.",
-            )
-        config = first.config
+        config: face_pb2.StreamFaceConfig = common.config(
+            await anext(request_iterator, None), "frames"
+        )
         options = _image_options(config.options)
         session = live.LiveSession(
             self._analyzer,

@@ -11,7 +11,7 @@ import grpc
 import structlog
 
 from affectmesh.v1 import types_pb2, voice_pb2, voice_pb2_grpc
-from services.common import errors, results
+from services.common import errors, live, results
 from services.common.inference import ModelInfo
 from services.common.results import Stopwatch
 from services.common.server import Service
@@ -75,7 +75,7 @@ class VoiceServicer(voice_pb2_grpc.VoiceServiceServicer):
                 "No config came.", suggestion="Send config as soon as the stream is open."
             ) from None
         try:
-            config = _config(first)
+            config: voice_pb2.StreamVoiceConfig = live.config(first, "audio")
             session = self._sessions.open(config.stream_id, messages.live_options(config))
         except errors.AffectMeshError:
             await _drain(request_iterator)
@@ -172,16 +172,6 @@ async def _drain(requests: AsyncIterator[voice_pb2.StreamVoiceRequest]) -> None:
         async with asyncio.timeout(_DRAINED_S):
             while await _next(requests, _QUIET_S) is not None:
                 pass
-
-
-def _config(first: voice_pb2.StreamVoiceRequest | None) -> voice_pb2.StreamVoiceConfig:
-    if first is None or first.WhichOneof("message") != "config":
-        raise errors.InvalidRequest(
-            "The first message of a stream must be its config.",
-            field="config",
-            suggestion="Send config once, then audio.",
-        )
-    return first.config
 
 
 async def _hand_on(
