@@ -6,10 +6,11 @@ also after redirects and whatever a name resolves to, is checked before it is ma
 """
 
 import asyncio
+import io
 import tempfile
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
-from typing import IO
+from typing import IO, TYPE_CHECKING, ParamSpec, TypeVar
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -19,6 +20,12 @@ from affectmesh.v1 import jobs_pb2, jobs_pb2_grpc
 from services.common import addresses, channels, errors, metrics
 from services.common.channels import Channels
 from services.common.settings import Settings
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 MAX_REDIRECTS = 5
 _CHUNK_BYTES = 64 * 1024
@@ -181,7 +188,7 @@ async def spool(
     Raises PayloadTooLarge, and what the pieces raise.
     """
     size = 0
-    with tempfile.TemporaryFile(prefix="affectmesh-") as file:
+    with _Spool(tempfile.TemporaryFile(prefix="affectmesh-", buffering=0)) as file:
         async for piece in pieces:
             size += len(piece)
             if size > limit_bytes:
@@ -189,6 +196,34 @@ async def spool(
             await asyncio.to_thread(file.write, piece)
         file.seek(0)
         yield file
+
+
+class _Spool(io.BufferedRandom):
+    """A file that has no more bytes once it is gone.
+
+    A thread whose request was cancelled may still decode it, and FFmpeg's bindings print what a
+    closed file raises among the log lines.
+    """
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        return self._or(b"", super().read, size)
+
+    def readinto(self, buffer: "Buffer", /) -> int:
+        return self._or(0, super().readinto, buffer)
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        return self._or(0, super().seek, offset, whence)
+
+    def tell(self) -> int:
+        return self._or(0, super().tell)
+
+    def _or(self, gone: R, method: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return method(*args, **kwargs)
+        except ValueError:
+            if self.closed:
+                return gone
+            raise
 
 
 async def _once(data: bytes) -> AsyncGenerator[bytes]:

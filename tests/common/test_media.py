@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import av
 import pytest
 import uvloop
 from aiohttp import web
@@ -18,6 +19,7 @@ from services.common.channels import Channels
 from services.common.media import MAX_REDIRECTS, MediaLoader
 from services.common.settings import Settings
 from tests.common.holding import holding
+from tests.jobs import files
 
 LIMIT = 1000
 BODY = bytes(range(256))
@@ -457,6 +459,23 @@ async def test_a_large_file_goes_through_in_pieces(site: Site) -> None:
     tracemalloc.stop()
     await loader.close()
     assert used < size / 4
+
+
+async def test_who_still_decodes_a_file_that_is_gone_comes_to_its_end(
+    loader: MediaLoader, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """As a thread does whose request was cancelled; FFmpeg prints what its reader raises."""
+    given: dict[str, Any] = {"kind": "audio", "url": "", "data": files.wav(60)}
+    async with loader.open(limit_bytes=2**20, **given) as file:
+        container = av.open(file, "r", format="wav")
+        packets = container.demux()
+        next(packets)
+    assert file.closed
+    assert len(list(packets)) < 100
+    container.seek(0)
+    container.close()
+    assert file.readinto(bytearray(10)) == 0  # type: ignore[attr-defined]
+    assert capfd.readouterr().err == ""
 
 
 @pytest.mark.parametrize(
