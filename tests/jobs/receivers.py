@@ -81,5 +81,6 @@ async def receiving(*answers: int | bytes | None, pause_s: float = 0.0) -> Async
         yield receiver
     finally:
         server.close()
+        receiver.answers = [503]
         for writer in list(receiver.writers):
             writer.close()
