@@ -13,11 +13,11 @@ from pathlib import Path
 from models.training.text.schema import (
     ASPECT_POLARITIES,
     ASPECT_TAGS,
-    EMBEDDING,
     EMOTIONS,
     ENTITY_TAGS,
     LEVELS,
     MULTILINGUAL_EMBEDDING,
+    STATES,
 )
 from services.common.inference.repository import EXAMPLE_LENGTH, Repository
 
@@ -73,7 +73,7 @@ def _voice_emotion(classes: int) -> Model:
     )
 
 
-_EMBEDDING = Tensor("embedding", (EMBEDDING,))
+_STATES = Tensor("states", (-1, STATES))
 _MULTILINGUAL_EMBEDDING = Tensor("embedding", (MULTILINGUAL_EMBEDDING,))
 _IDS = Tensor("ids", (-1,), "INT64")
 _AFFECT = (
@@ -83,9 +83,9 @@ _AFFECT = (
 )
 
 
-def _dimensions(embedding: Tensor) -> Model:
+def _dimensions(*inputs: Tensor) -> Model:
     outputs = (Tensor("dimensions", (3,)),)
-    return Model((embedding,), outputs, ("calibration", "labels"), instances=2)
+    return Model(inputs, outputs, ("calibration", "labels"), instances=2)
 
 
 _STATE = (1, 1, 128)
@@ -121,12 +121,12 @@ KNOWN: Mapping[str, Model] = {
             Tensor("aspect_tags", (-1, ASPECT_TAGS)),
             Tensor("aspect_polarity", (-1, ASPECT_POLARITIES)),
             Tensor("entity_tags", (-1, ENTITY_TAGS)),
-            _EMBEDDING,
+            _STATES,
         ),
         ("calibration", "labels", "run_tokens", "sentiment_levels", "entity_types"),
         instances=2,
     ),
-    "text_dimensions": _dimensions(_EMBEDDING),
+    "text_dimensions": _dimensions(_STATES, Tensor("mask", (-1,))),
     "text_multilingual": Model(
         (_IDS,),
         (*_AFFECT, _MULTILINGUAL_EMBEDDING),

@@ -179,7 +179,7 @@ class TextAnalyzer:
         readings: dict[int, list[Reading]] = {}
         for model, members in _by_model([one.model for one in parsed]):
             windows = [(parsed[i].tokens, w) for i in members for w in parsed[i].windows]
-            found = iter(await model.read(windows, embedding=options.dimensions))
+            found = iter(await model.read(windows, dimensions=options.dimensions))
             readings.update((i, [next(found) for _ in parsed[i].windows]) for i in members)
         return [await self._assemble(one, readings[i], options) for i, one in enumerate(parsed)]
 
@@ -204,7 +204,7 @@ class TextAnalyzer:
             language=one.language.tag,
             sentiment=sentiment(pooled, sarcasm, one.factor),
             emotions=emotions,
-            dimensions=await one.model.dimensions(pooled.embedding) if options.dimensions else None,
+            dimensions=tuple(pooled.dimensions.tolist()) if options.dimensions else None,
             aspects=tuple(
                 replace(a, confidence=a.confidence * one.factor) for a in aspects.gather(mentions)
             )

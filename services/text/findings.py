@@ -73,13 +73,16 @@ class Sarcasm:
 
 @dataclass(frozen=True, slots=True)
 class Analysis:
-    """Everything that was asked about one text; None or empty where it was not asked for."""
+    """Everything that was asked about one text; None or empty where it was not asked for.
+
+    dimensions: valence, arousal and dominance in [-1, 1].
+    """
 
     length: int
     language: str
     sentiment: Sentiment
     emotions: tuple[Emotion, ...]
-    dimensions: tuple[float, float, float] | None
+    dimensions: tuple[float, ...] | None
     aspects: tuple[Aspect, ...]
     entities: tuple[FoundEntity, ...]
     sarcasm: Sarcasm | None

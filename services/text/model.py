@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from services.common.inference import Inference, ModelInfo
+from services.common.inference import Arrays, Inference, ModelInfo
 from services.text import calibration
 from services.text.aspects import Mention
 from services.text.calibration import Curves
@@ -20,18 +20,25 @@ from services.text.tokens import TokenReader, Tokens
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """A model, its dimensions model, and whether it does more than sentiment and emotions.
+    """A model and the dimensions model that goes on from what it makes of a text.
 
-    A full model also reads letter case, and says sarcasm, aspects and entities.
+    A full model also reads letter case, and says sarcasm, aspects and entities. heads: outputs
+    that are always wanted. features: the one that the dimensions model reads.
     """
 
     affect: str
     dimensions: str
     full: bool
+    heads: tuple[str, ...]
+    features: str
 
 
-ENGLISH = Names("text_affect", "text_dimensions", full=True)
-MULTILINGUAL = Names("text_multilingual", "text_multilingual_dimensions", full=False)
+_HEADS = ("emotions", "sentiment", "subjectivity")
+_MORE_HEADS = ("sarcasm", "aspect_tags", "aspect_polarity", "entity_tags")
+ENGLISH = Names("text_affect", "text_dimensions", True, _HEADS + _MORE_HEADS, "states")
+MULTILINGUAL = Names(
+    "text_multilingual", "text_multilingual_dimensions", False, _HEADS, "embedding"
+)
 
 BUCKETS = (8, 16, 24, 32, 48, 64)
 """Padded lengths in tokens, [CLS] and [SEP] included; inputs of equal length share a batch."""
@@ -48,8 +55,8 @@ class Reading:
 
     labels [28]: probability of each GoEmotions label. groups: of each label in GROUPS.
     polarity in [-1, 1]; directions [3]: probability of negative, neutral, positive.
-    subjectivity and sarcasm in [0, 1]. embedding [width] feeds the dimensions model; empty where it
-    was not asked for.
+    subjectivity and sarcasm in [0, 1]. dimensions [3]: valence, arousal and dominance in [-1, 1];
+    empty where they were not asked for.
     weight: content tokens. What a model that is not full does not say is 0 or empty.
     """
 
@@ -62,7 +69,7 @@ class Reading:
     aspect_tags: Floats
     aspect_polarity: Floats
     entity_tags: Floats
-    embedding: Floats
+    dimensions: Floats
     weight: int
 
 
@@ -88,12 +95,10 @@ class TextModel:
         )
 
     async def read(
-        self, windows: Sequence[tuple[Tokens, Window]], *, embedding: bool = False
+        self, windows: Sequence[tuple[Tokens, Window]], *, dimensions: bool = False
     ) -> list[Reading]:
-        """A reading for each window, in order; windows of a padded length run together.
-
-        embedding: whether to keep it; those of a large batch take megabytes.
-        """
+        """A reading for each window, in order; windows of a padded length run together."""
+        wanted = (*self.names.heads, self.names.features) if dimensions else self.names.heads
         chosen: dict[int, list[int]] = {}
         for i, (_, window) in enumerate(windows):
             length = window.end - window.start + 2
@@ -105,9 +110,9 @@ class TextModel:
         async def run(bucket: int, part: Sequence[int]) -> None:
             async with turn:
                 inputs = self._inputs([windows[i] for i in part], bucket)
-                outputs = await self._inference.infer(self.names.affect, inputs)
-            if not embedding:
-                outputs["embedding"] = np.zeros((len(part), 0), np.float32)
+                outputs = await self._inference.infer(self.names.affect, inputs, wanted)
+                if dimensions:
+                    outputs["dimensions"] = await self._dimensions(inputs, outputs)
             weights = [windows[i][1].end - windows[i][1].start for i in part]
             readings.update(zip(part, self._readings(outputs, weights), strict=True))
 
@@ -117,13 +122,6 @@ class TextModel:
             runs += [run(bucket, members[at : at + rows]) for at in range(0, len(members), rows)]
         await asyncio.gather(*runs)
         return [readings[i] for i in range(len(windows))]
-
-    async def dimensions(self, embedding: Floats) -> tuple[float, float, float]:
-        """Valence, arousal and dominance in [-1, 1] of an embedding [width]."""
-        inputs = {"embedding": embedding[None]}
-        outputs = await self._inference.infer(self.names.dimensions, inputs)
-        valence, arousal, dominance = np.clip(outputs["dimensions"][0], -1.0, 1.0).tolist()
-        return valence, arousal, dominance
 
     @property
     def dimensions_info(self) -> ModelInfo:
@@ -167,6 +165,14 @@ class TextModel:
             )
         return found
 
+    async def _dimensions(self, inputs: Arrays, outputs: dict[str, Floats]) -> Floats:
+        """Valence, arousal and dominance in [-1, 1], [N, 3], of what the model makes of N texts."""
+        given = {self.names.features: outputs.pop(self.names.features)}
+        if self.names.full:
+            given["mask"] = (inputs["ids"] != 0).astype(np.float32)
+        found = await self._inference.infer(self.names.dimensions, given)
+        return np.asarray(found["dimensions"].clip(-1.0, 1.0), np.float32)
+
     def _aspect_polarity(self, reading: Reading, first: int, last: int) -> Floats:
         logits = reading.aspect_polarity[first:last].mean(0)
         return softmax(logits / np.float32(self.calibration.numbers["aspect_temperature"]))
@@ -197,6 +203,7 @@ class TextModel:
         )
         subjectivity = sigmoid(outputs["subjectivity"][:, 0])
         nothing = np.zeros((len(weights), 0, 1), np.float32)
+        dimensions = outputs.get("dimensions", nothing[:, :, 0])
         sarcasm = (
             self.calibration.curves["sarcasm"](sigmoid(outputs["sarcasm"][:, 0]))
             if self.names.full
@@ -213,7 +220,7 @@ class TextModel:
                 outputs.get("aspect_tags", nothing)[row, 1 : n + 1],
                 outputs.get("aspect_polarity", nothing)[row, 1 : n + 1],
                 outputs.get("entity_tags", nothing)[row, 1 : n + 1],
-                outputs["embedding"][row],
+                dimensions[row],
                 n,
             )
             for row, n in enumerate(weights)
@@ -241,7 +248,7 @@ def pool(readings: Sequence[Reading]) -> Reading:
         directions=mean([r.directions for r in readings]),
         subjectivity=number([r.subjectivity for r in readings]),
         sarcasm=number([r.sarcasm for r in readings]),
-        embedding=mean([r.embedding for r in readings]),
+        dimensions=mean([r.dimensions for r in readings]),
         weight=sum(r.weight for r in readings),
     )
 

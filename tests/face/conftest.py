@@ -20,9 +20,11 @@ class Recorded:
         self._inference = inference
         self.runs: list[str] = []
 
-    async def infer(self, model: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    async def infer(
+        self, model: str, inputs: Mapping[str, np.ndarray], outputs: tuple[str, ...] = ()
+    ) -> dict[str, np.ndarray]:
         self.runs.append(model)
-        return await self._inference.infer(model, inputs)
+        return await self._inference.infer(model, inputs, outputs)
 
     def info(self, model: str) -> ModelInfo:
         return self._inference.info(model)

@@ -24,11 +24,13 @@ class CountingInference:
     async def load(self, *models: str) -> None:
         await self._inner.load(*models)
 
-    async def infer(self, model: str, inputs: Arrays) -> dict[str, np.ndarray]:
+    async def infer(
+        self, model: str, inputs: Arrays, outputs: tuple[str, ...] = ()
+    ) -> dict[str, np.ndarray]:
         first = next(iter(inputs.values()))
         self.rows[model] += len(first)
         self.shapes.append(first.shape)
-        return await self._inner.infer(model, inputs)
+        return await self._inner.infer(model, inputs, outputs)
 
     def info(self, model: str) -> ModelInfo:
         return self._inner.info(model)

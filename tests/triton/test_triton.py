@@ -78,6 +78,6 @@ async def test_wrong_input_is_our_fault_and_is_not_repeated(
 ) -> None:
     for _ in range(5):
         with pytest.raises(errors.Internal):
-            await pair[1].infer("text_dimensions", {"embedding": np.zeros((1, 3), np.float32)})
+            await pair[1].infer("text_dimensions", {"states": np.zeros((1, 3), np.float32)})
     inputs = repository["text_dimensions"].example()
     assert (await pair[1].infer("text_dimensions", inputs))["dimensions"].shape == (1, 3)

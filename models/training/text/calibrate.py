@@ -47,9 +47,9 @@ from models.training.text.session import Session, stack
 from models.training.text.tags import aspect_transitions, entity_transitions
 from services.text import calibration
 from services.text.emotions import GROUPS, EmotionTable
-from services.text.model import sigmoid, softmax
+from services.text.model import ENGLISH, sigmoid, softmax
 
-VERSION = "1.1.0"
+VERSION = "1.2.0"
 SARCASTIC_SHARE = 0.14
 """Share of sarcastic tweets in iSarcasmEval's test set; the threshold is tuned for it, since the
 25 % of the training set is far from life."""
@@ -218,7 +218,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=REPOSITORY / "text_affect")
     args = parser.parse_args()
     data = Path(os.environ.get("DATA", "../shared/data"))
-    calibrator = Calibrator(data, Session(args.out))
+    calibrator = Calibrator(data, Session(args.out, *ENGLISH.heads))
     calibrator.fit()
     (args.out / "calibration.json").write_text(lines(calibrator.content()), encoding="utf-8")
     names = corpora.goemotions_labels(data)

@@ -1,112 +1,190 @@
-"""Train the dimensions model on EmoBank: valence, arousal and dominance from the text embedding.
+"""Train the dimensions model: valence, arousal and dominance from the text model's token states.
 
     DATA=../shared/data python -m models.training.text.dimensions
 
-With `--teacher build/text/teacher/dimensions` it also learns what the teacher (teach.py) says of
-further texts. EmoBank is CC BY-SA 4.0, so these weights are a model of their own under that
-licence; the text model never sees EmoBank. Reads the exported text model; writes text_dimensions
-beside it.
+Learns from EmoBank's ratings and from what the teacher (teach.py) says of further texts. EmoBank is
+CC BY-SA 4.0, so these weights are a model of their own under that licence; the text model never
+sees EmoBank. Reads the exported text model; writes text_dimensions beside it. Token states and
+finished members are kept in WORK, so a run that is stopped goes on from there.
 """
 
 import argparse
 import json
+import logging
+import math
 import os
-from collections.abc import Iterable
+import random
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from models.training import configuration
 from models.training.text import corpora
 from models.training.text.lessons import Labelled
-from models.training.text.metrics import correlations
-from models.training.text.schema import EMBEDDING, REPOSITORY
-from models.training.text.session import Session, stack
+from models.training.text.metrics import Floats, correlations
+from models.training.text.network import Layer, Pool, average, greatest
+from models.training.text.schema import MAX_TOKENS, REPOSITORY, STATES
+from models.training.text.session import Session
 
-Floats = NDArray[np.float32]
+LOG = logging.getLogger("dimensions")
 NAMES = ("valence", "arousal", "dominance")
-MEMBERS = 4
-HIDDEN = 128
+MEMBERS = 2
+INNER, HEADS = 128, 4
 
 
 class Member(nn.Module):
-    """One small network over the standardised embedding."""
+    """A narrow transformer over token states [B, T, 1536] with their mask [B, T]."""
 
-    def __init__(self, width: int, dropout: float = 0.3) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.net = nn.Sequential(
-            nn.Dropout(dropout),
-            nn.Linear(width, HIDDEN),
+        self.drop_inputs = nn.Dropout(0.2)
+        self.narrow = nn.Linear(STATES, INNER)
+        self.norm = nn.LayerNorm(INNER)
+        self.layers = nn.ModuleList(Layer(INNER, HEADS, 2 * INNER, 0.1) for _ in range(2))
+        self.pool = Pool(INNER)
+        self.out = nn.Sequential(
+            nn.Dropout(0.2),
+            nn.Linear(3 * INNER, INNER),
             nn.GELU(),
-            nn.Dropout(dropout),
-            nn.Linear(HIDDEN, 3),
+            nn.Dropout(0.1),
+            nn.Linear(INNER, 3),
         )
 
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.net(x)
+    def forward(self, states: Tensor, mask: Tensor) -> Tensor:
+        bias = ((1.0 - mask) * -1e4)[:, None, None, :]
+        x = self.norm(F.gelu(self.narrow(self.drop_inputs(states))))
+        for layer in self.layers:
+            x = layer(x, bias)
+        pooled = (average(x, mask), self.pool(x, mask), greatest(x, mask))
+        out: Tensor = self.out(torch.cat(pooled, -1))
         return out
 
 
 class Dimensions(nn.Module):
     """Mean of several members, stretched to the spread of the ratings, in [-1, 1]."""
 
-    def __init__(self, mean: Tensor, scale: Tensor, members: Iterable[Member]) -> None:
+    def __init__(self, members: Iterable[Member]) -> None:
         super().__init__()
-        self.register_buffer("mean", mean)
-        self.register_buffer("scale", scale)
         self.register_buffer("gain", torch.ones(3))
         self.register_buffer("offset", torch.zeros(3))
         self.members = nn.ModuleList(members)
 
-    def forward(self, embedding: Tensor) -> Tensor:
-        x = (embedding - self.get_buffer("mean")) / self.get_buffer("scale")
-        out = torch.stack([member(x) for member in self.members]).mean(0)
+    def forward(self, states: Tensor, mask: Tensor) -> Tensor:
+        out = torch.stack([member(states, mask) for member in self.members]).mean(0)
         return (out * self.get_buffer("gain") + self.get_buffer("offset")).clamp(-1.0, 1.0)
 
 
-def fit(member: Member, x: Tensor, y: Tensor, seed: int, epochs: int = 30) -> None:
-    """Train a member to agree with the ratings: squared error and correlation of each batch."""
-    generator = torch.Generator().manual_seed(seed)
-    optimizer = torch.optim.AdamW(member.parameters(), lr=1e-3, weight_decay=0.05)
-    steps = epochs * (len(x) // 256)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-3, total_steps=steps)
-    spread = y.std(0)
-    member.train()
-    for _ in range(epochs):
-        order = torch.randperm(len(x), generator=generator)
-        for at in range(0, len(x) - 255, 256):
-            rows = order[at : at + 256]
-            out, want = member(x[rows]), y[rows]
-            error = (((out - want) / spread) ** 2).mean()
-            a, b = out - out.mean(0), want - want.mean(0)
-            agreement = (a * b).sum(0) / (a.norm(dim=0) * b.norm(dim=0) + 1e-6)
-            loss = error + (1.0 - agreement).mean()
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """Token states of texts one after another [tokens, 1536], tokens of each, dimensions [N, 3]."""
+
+    states: Tensor
+    lengths: Tensor
+    dimensions: Tensor
+
+    def rows(self, chosen: Tensor) -> tuple[Tensor, Tensor]:
+        """Padded states [B, T, 1536] and mask [B, T]."""
+        ends = self.lengths.cumsum(0)[chosen]
+        starts = ends - self.lengths[chosen]
+        parts = [self.states[a:b] for a, b in zip(starts.tolist(), ends.tolist(), strict=True)]
+        x = nn.utils.rnn.pad_sequence(parts, batch_first=True)
+        mask = torch.arange(x.shape[1])[None] < self.lengths[chosen][:, None]
+        return x, mask.float()
+
+
+def read(session: Session, texts: list[str], dimensions: Iterable[object]) -> Texts:
+    """The states that the exported text model has for some texts, in bfloat16."""
+    states: list[Tensor] = []
+    for at in range(0, len(texts), 1_000):
+        tokens, rows = session.read(texts[at : at + 1_000])
+        for i, one in enumerate(tokens):
+            used = min(len(one), MAX_TOKENS) + 2
+            states.append(torch.from_numpy(rows[i]["states"][:used]).to(torch.bfloat16))
+        LOG.info("states of %d of %d texts", len(states), len(texts))
+    lengths = torch.tensor([len(one) for one in states])
+    return Texts(torch.cat(states), lengths, torch.from_numpy(np.array(dimensions, np.float32)))
+
+
+def lessons(data: Path, session: Session, teacher: Path) -> Texts:
+    """EmoBank's training texts with their ratings, then those that the teacher has labelled."""
+    rated = list(corpora.emobank(data, "train"))
+    labelled = Labelled.read(teacher)
+    texts = [r.text for r in rated] + labelled.texts
+    ratings = np.array([r.dimensions for r in rated], np.float32)
+    return read(session, texts, np.concatenate((ratings, labelled.dimensions)))
+
+
+def loss_of(out: Tensor, want: Tensor, spread: Tensor) -> Tensor:
+    """Squared error in units of the ratings' spread, and what the correlations of a batch lack."""
+    error = (((out - want) / spread) ** 2).mean()
+    a, b = out - out.mean(0), want - want.mean(0)
+    agreement = (a * b).sum(0) / (a.norm(dim=0) * b.norm(dim=0) + 1e-6)
+    return error + (1.0 - agreement).mean()
+
+
+def fit(texts: Texts, dev: Texts, seed: int, epochs: float, batch: int = 128) -> Member:
+    """A member trained on some texts."""
+    torch.manual_seed(seed)
+    member = Member()
+    rate = 1e-3
+    optimizer = torch.optim.AdamW(member.parameters(), lr=rate, weight_decay=0.05)
+    total = int(epochs * len(texts.lengths) / batch)
+    spread = texts.dimensions.std(0)
+    for step, rows in enumerate(_batches(texts, batch, seed, total)):
+        warm = min(1.0, (step + 1) / 100)
+        scale = warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * step / total)))
+        for group in optimizer.param_groups:
+            group["lr"] = rate * scale
+        member.train()
+        with torch.autocast("cpu", torch.bfloat16):
+            out = member(*texts.rows(rows))
+        loss = loss_of(out.float(), texts.dimensions[rows], spread)
+        loss.backward()
+        nn.utils.clip_grad_norm_(member.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        if (step + 1) % 400 == 0 or step + 1 == total:
+            found = correlations(predict(member, dev), dev.dimensions.numpy())
+            told = {name: round(r, 4) for name, r in found.items()}
+            LOG.info("seed %d step %d/%d dev %s", seed, step + 1, total, told)
     member.eval()
+    return member
 
 
-def read(data: Path, session: Session, split: str) -> tuple[Floats, Floats]:
-    """Embeddings [N, 3072] and ratings [N, 3] in [-1, 1] of a split of EmoBank."""
-    records = list(corpora.emobank(data, split))
-    _, rows = session.read([r.text for r in records])
-    ratings = np.array([r.dimensions for r in records], np.float32)
-    return stack(rows, "embedding"), ratings
+def predict(net: nn.Module, texts: Texts) -> Floats:
+    """Dimensions [N, 3] of some texts."""
+    net.eval()
+    with torch.inference_mode():
+        out = [
+            net(x.float(), mask)
+            for x, mask in map(texts.rows, torch.arange(len(texts.lengths)).split(100))
+        ]
+    found: Floats = torch.cat(out).numpy()
+    return found
 
 
-def taught(folder: Path, session: Session) -> tuple[Floats, Floats]:
-    """Embeddings [N, 3072] of the texts a teacher has labelled, and its dimensions [N, 3]."""
-    labels = Labelled.read(folder)
-    embeddings = []
-    for at in range(0, len(labels.texts), 2_000):
-        _, rows = session.read(labels.texts[at : at + 2_000])
-        embeddings.append(stack(rows, "embedding"))
-    return np.concatenate(embeddings), labels.outputs["dimensions"]
+def _batches(texts: Texts, size: int, seed: int, total: int) -> Iterator[Tensor]:
+    """Numbers of texts of similar length, epoch after epoch."""
+    generator = torch.Generator().manual_seed(seed)
+    order = random.Random(seed)
+    made = 0
+    while True:
+        shuffled = torch.randperm(len(texts.lengths), generator=generator)
+        out: list[Tensor] = []
+        for block in shuffled.split(size * 40):
+            ranked = block[texts.lengths[block].argsort()]
+            out += [part for part in ranked.split(size) if len(part) == size]
+        order.shuffle(out)
+        for rows in out:
+            if made == total:
+                return
+            made += 1
+            yield rows
 
 
 def parameters(version: str, corpus: str, figures: dict[str, float]) -> dict[str, str]:
@@ -123,44 +201,56 @@ def parameters(version: str, corpus: str, figures: dict[str, float]) -> dict[str
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", type=Path, default=REPOSITORY / "text_affect")
+    parser.add_argument("--teacher", type=Path, default=Path("build/text/teacher"))
+    parser.add_argument("--work", type=Path, default=Path("build/text/dimensions"))
     parser.add_argument("--out", type=Path, default=REPOSITORY / "text_dimensions")
-    parser.add_argument("--teacher", type=Path, help="folder of a teacher's labels")
+    parser.add_argument("--epochs", type=float, default=6.0)
+    parser.add_argument("--members", type=int, default=MEMBERS)
     parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    torch.set_num_threads(args.threads)
     data = Path(os.environ.get("DATA", "../shared/data"))
-    torch.set_num_threads(1)
-    torch.manual_seed(args.seed)
-    session = Session(args.model)
-    x_train, y_train = read(data, session, "train")
-    x_dev, y_dev = read(data, session, "dev")
-    if args.teacher:
-        x_more, y_more = taught(args.teacher, session)
-        x_train, y_train = np.concatenate((x_train, x_more)), np.concatenate((y_train, y_more))
-    x, y = torch.from_numpy(x_train), torch.from_numpy(y_train)
-    members = [Member(EMBEDDING, dropout=0.4) for _ in range(MEMBERS)]
-    net = Dimensions(x.mean(0), x.std(0) + 1e-3, members)
-    inputs = (x - net.get_buffer("mean")) / net.get_buffer("scale")
-    for i, member in enumerate(members):
-        fit(member, inputs, y, args.seed + i, epochs=20)
-    net.eval()
-    with torch.inference_mode():
-        first = net(torch.from_numpy(x_dev)).numpy()
-    gain = y_dev.std(0) / first.std(0)
+    args.work.mkdir(parents=True, exist_ok=True)
+    session = Session(args.model, "states")
+    rated = list(corpora.emobank(data, "dev"))
+    dev = read(session, [r.text for r in rated], [r.dimensions for r in rated])
+    kept = args.work / "states.pt"
+    if not kept.exists():
+        made = lessons(data, session, args.teacher)
+        torch.save((made.states, made.lengths, made.dimensions), kept)
+    texts = Texts(*torch.load(kept, weights_only=True))
+    members = []
+    for seed in range(args.seed, args.seed + args.members):
+        weights = args.work / f"member-{seed}.pt"
+        if not weights.exists():
+            torch.save(fit(texts, dev, seed, args.epochs).state_dict(), weights)
+        members.append(Member())
+        members[-1].load_state_dict(torch.load(weights, weights_only=True))
+    net = Dimensions(members).eval()
+    ratings = dev.dimensions.numpy()
+    first = predict(net, dev)
+    gain = ratings.std(0) / first.std(0)
     net.get_buffer("gain").copy_(torch.from_numpy(gain))
-    net.get_buffer("offset").copy_(torch.from_numpy(y_dev.mean(0) - first.mean(0) * gain))
-    figures = correlations(first, y_dev)
+    net.get_buffer("offset").copy_(torch.from_numpy(ratings.mean(0) - first.mean(0) * gain))
+    figures = correlations(first, ratings)
     (args.out / "1").mkdir(parents=True, exist_ok=True)
     torch.onnx.export(
         net,
-        (torch.zeros(2, EMBEDDING),),
+        (torch.zeros(2, 12, STATES), torch.ones(2, 12)),
         str(args.out / "1" / "model.onnx"),
-        input_names=["embedding"],
+        input_names=["states", "mask"],
         output_names=["dimensions"],
-        dynamic_axes={"embedding": {0: "batch"}, "dimensions": {0: "batch"}},
+        dynamic_axes={
+            "states": {0: "batch", 1: "length"},
+            "mask": {0: "batch", 1: "length"},
+            "dimensions": {0: "batch"},
+        },
         opset_version=17,
         dynamo=False,
     )
-    configuration.write(args.out, "text_dimensions", parameters("1.1.0", "EmoBank dev", figures))
+    configuration.write(args.out, "text_dimensions", parameters("1.2.0", "EmoBank dev", figures))
     for name, value in figures.items():
         print(json.dumps({"measure": f"emobank_{name}_r", "value": round(value, 4)}))
 

@@ -18,11 +18,11 @@ import onnxruntime
 
 from models.training.text import corpora
 from models.training.text.calibrate import Calibrator
-from models.training.text.metrics import Floats, correlations
+from models.training.text.metrics import correlations
 from models.training.text.multilingual.evaluate import languages
 from models.training.text.schema import REPOSITORY, SENTIMENT_LEVELS
 from models.training.text.session import Session, stack
-from services.text.model import softmax
+from services.text.model import ENGLISH, softmax
 
 CLEAR = 0.25
 """Least distance of an EmoBank valence from 0, in [-1, 1], for its sign to be clear."""
@@ -43,25 +43,32 @@ TARGETS = {
 }
 
 
-def emobank(data: Path, session: Session, dimensions: Path) -> dict[str, float]:
+def emobank(data: Path, repository: Path) -> dict[str, float]:
     """Correlations on EmoBank dev, and sign of polarity against clear valence on all of EmoBank.
 
     The text model never saw EmoBank: news, letters, essays, fiction and blogs.
     """
     model = onnxruntime.InferenceSession(
-        str(dimensions / "1" / "model.onnx"), providers=["CPUExecutionProvider"]
+        str(repository / "text_dimensions" / "1" / "model.onnx"),
+        providers=["CPUExecutionProvider"],
     )
     dev = list(corpora.emobank(data, "dev"))
-    _, rows = session.read([r.text for r in dev])
-    predicted: Floats = model.run(None, {"embedding": stack(rows, "embedding")})[0]
+    tokens, rows = Session(repository / "text_affect", "states").read([r.text for r in dev])
+    predicted = []
+    for i, one in enumerate(tokens):
+        states = rows[i]["states"][None, : len(one) + 2]
+        given = {"states": states, "mask": np.ones(states.shape[:2], np.float32)}
+        predicted.append(model.run(None, given)[0])
     ratings = np.array([r.dimensions for r in dev], np.float32)
-    out = {f"emobank_{name}_r": r for name, r in correlations(predicted, ratings).items()}
+    found = correlations(np.concatenate(predicted), ratings)
+    out = {f"emobank_{name}_r": r for name, r in found.items()}
     clear = [
         record
         for split in ("train", "dev")
         for record in corpora.emobank(data, split)
         if record.dimensions is not None and abs(record.dimensions[0]) >= CLEAR
     ]
+    session = Session(repository / "text_affect", "sentiment")
     _, rows = session.read([r.text for r in clear])
     polarity = softmax(stack(rows, "sentiment")) @ np.array(SENTIMENT_LEVELS, np.float32)
     valence = np.array([r.dimensions[0] for r in clear if r.dimensions is not None])
@@ -71,10 +78,10 @@ def emobank(data: Path, session: Session, dimensions: Path) -> dict[str, float]:
 
 def measure(data: Path, repository: Path) -> dict[str, float]:
     """Every text measure."""
-    session = Session(repository / "text_affect")
+    session = Session(repository / "text_affect", *ENGLISH.heads)
     calibrator = Calibrator(data, session)
     calibrator.fit()
-    return calibrator.figures | emobank(data, session, repository / "text_dimensions")
+    return calibrator.figures | emobank(data, repository)
 
 
 def main() -> None:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from models.training.text.corpora import POLARITIES, Record, Span
@@ -24,7 +23,6 @@ from models.training.text.templates import Made
 from services.text.tokens import Tokens
 
 IGNORE = -100
-Floats = NDArray[np.float32]
 
 
 @dataclass(slots=True)
@@ -37,15 +35,11 @@ class Example:
     polarity: float | None = None
     polarity_weight: float = 1.0
     subjectivity: float | None = None
-    sarcasm: float | None = None
+    sarcasm: int | None = None
     aspect_tags: list[int] | None = None
     aspect_polarity: list[int] | None = None
     entity_tags: list[int] | None = None
     dimensions: tuple[float, float, float] | None = None
-    taught_tags: Floats | None = None
-    """What a teacher says of the aspect tag of each token, [tokens, 3]."""
-    taught_polarity: Floats | None = None
-    """Likewise of its polarity, times its probability to be in an aspect term, [tokens, 3]."""
 
 
 def subjectivity_of(emotions: Sequence[int], text: str, lexicon: dict[str, float]) -> float:
@@ -119,9 +113,6 @@ def collate(batch: Sequence[Example]) -> dict[str, Tensor]:
     }
     emotions = np.zeros((len(batch), EMOTIONS), np.float32)
     dimensions = np.full((len(batch), 3), np.nan, np.float32)
-    taught = {
-        name: np.zeros((*shape, 3), np.float32) for name in ("taught_tags", "taught_polarity")
-    }
     scalars = {
         name: np.full(len(batch), np.nan, np.float32)
         for name in ("has_emotions", "polarity", "polarity_weight", "subjectivity", "sarcasm")
@@ -134,10 +125,6 @@ def collate(batch: Sequence[Example]) -> dict[str, Tensor]:
             values = getattr(one, name)
             if values is not None:
                 target[row, 1 : n + 1] = values[:n]
-        for name, said in taught.items():
-            values = getattr(one, name)
-            if values is not None:
-                said[row, 1 : n + 1] = values[:n]
         if one.emotions is not None:
             emotions[row, list(one.emotions)] = 1.0
         scalars["has_emotions"][row] = float(one.emotions is not None)

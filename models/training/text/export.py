@@ -36,9 +36,9 @@ from services.text.tokens import TokenReader
 
 OUTPUTS = (
     "emotions", "sentiment", "subjectivity", "sarcasm", "aspect_tags", "aspect_polarity",
-    "entity_tags", "embedding",
+    "entity_tags", "states",
 )  # fmt: skip
-TOKEN_OUTPUTS = ("aspect_tags", "aspect_polarity", "entity_tags")
+TOKEN_OUTPUTS = ("aspect_tags", "aspect_polarity", "entity_tags", "states")
 SPIKED = ("layers.0/down", "layers.1/down", "layers.2/down")
 """Products whose inputs have a few huge numbers: their ranges are found token by token."""
 

@@ -14,6 +14,7 @@ from models.training.text.schema import (
     EMOTIONS,
     ENTITY_TAGS,
     LEVELS,
+    STATE_DEPTHS,
     WIDTH,
 )
 from services.text.tokens import CASES
@@ -78,7 +79,7 @@ class AffectNet(nn.Module):
     """Encoder with heads for emotions, sentiment, subjectivity, sarcasm, aspects and entities.
 
     Input: token ids [B, T] framed by [CLS] and [SEP], padded with 0, and letter cases [B, T].
-    Output: a dict of logits; `embedding` [B, 3072] feeds the dimensions model.
+    Output: a dict of logits; `states` [B, T, 1536] feed the dimensions model.
     """
 
     def __init__(
@@ -135,15 +136,7 @@ class AffectNet(nn.Module):
             "aspect_tags": self.aspect_tags(states),
             "aspect_polarity": self.aspect_polarity(states),
             "entity_tags": self.entity_tags(states),
-            "embedding": torch.cat(
-                (
-                    mean,
-                    attended,
-                    *(average(depths[i], mask) for i in (4, 0, 2, 5)),
-                    *(greatest(depths[i], mask) for i in (3, 6)),
-                ),
-                -1,
-            ),
+            "states": torch.cat([depths[i] for i in STATE_DEPTHS], -1),
         }
 
     def load_minilm(self, folder: Path) -> None:

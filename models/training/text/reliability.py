@@ -17,6 +17,7 @@ from models.training.text.calibrate import Calibrator
 from models.training.text.metrics import Floats
 from models.training.text.schema import REPOSITORY
 from models.training.text.session import Session
+from services.text.model import ENGLISH
 
 BINS = 10
 
@@ -49,7 +50,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", type=Path, default=REPOSITORY / "text_affect")
     args = parser.parse_args()
-    calibrator = Calibrator(Path(os.environ.get("DATA", "../shared/data")), Session(args.model))
+    calibrator = Calibrator(
+        Path(os.environ.get("DATA", "../shared/data")), Session(args.model, *ENGLISH.heads)
+    )
     calibrator.fit()
     draw(calibrator.answers, calibrator.figures, args.model / "reliability.png")
 

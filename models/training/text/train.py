@@ -31,7 +31,6 @@ from models.training.text.examples import (
     example,
     template_example,
 )
-from models.training.text.lessons import Labelled, aspect_terms, swapped
 from models.training.text.network import AffectNet
 from models.training.text.scores import development_scores
 from services.text.tokens import TokenReader
@@ -62,11 +61,8 @@ class Rounds:
 class Source:
     """Everything that is trained on, tokenised once; templates are made afresh each epoch."""
 
-    def __init__(
-        self, data: Path, work: Path, reader: TokenReader, seed: int, teacher: Path | None
-    ) -> None:
+    def __init__(self, data: Path, work: Path, reader: TokenReader, seed: int) -> None:
         self.reader = reader
-        self.taught = Labelled.read(teacher).examples(reader) if teacher else []
         self.templates = templates.Templates()
         lexicon = templates.subjectivity_words()
         silver = self._silver(work)
@@ -89,9 +85,6 @@ class Source:
             for i, record in enumerate(corpora.mams(data, "train"))
         ]
         self.mams = self._examples(mams, lexicon)
-        self.reviews = mams
-        self.terms = aspect_terms(mams)
-        self.lexicon = lexicon
         sarcasm: list[Record] = []
         for i, (record, rephrase) in enumerate(corpora.isarcasm(data)):
             if not corpora.held_out(i):
@@ -123,13 +116,9 @@ class Source:
             for _ in range(repeats):
                 renamed = i in self.renamed and rng.random() < 0.6
                 out.append(self.renamed[i] if renamed else one)
-        out.extend(self.mams)
-        for _ in range(1, rounds.mams):
-            reviews = [swapped(record, self.terms, rng) for record in self.reviews]
-            out.extend(self._examples(reviews, self.lexicon))
+        out.extend(self.mams * rounds.mams)
         out.extend(self.sarcasm * rounds.sarcasm)
         out.extend(self.wnut * rounds.wnut)
-        out.extend(self.taught)
         sentences = [self.templates.make(rng) for _ in range(made)]
         tokens = self.reader.read_all([s.text for s in sentences])
         out.extend(map(template_example, sentences, tokens))
@@ -190,13 +179,6 @@ def losses(out: dict[str, Tensor], batch: dict[str, Tensor], gamma: float) -> di
                 out[name].float().flatten(0, 1), target.flatten(), ignore_index=IGNORE
             )
             made[name] = weight_of * share.sqrt() * loss
-    for name, taught in (("aspect_tags", "taught_tags"), ("aspect_polarity", "taught_polarity")):
-        target = batch[taught]
-        count = target.sum()
-        if count > 0:
-            share = target.flatten(1).any(1).float().mean()
-            loss = -(target * out[name].float().log_softmax(-1)).sum() / count
-            made[taught] = share.sqrt() * loss
     return made
 
 
@@ -234,13 +216,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--limit-steps", type=int, default=0)
     parser.add_argument("--start", type=Path, help="weights to go on from; default: MiniLM")
-    parser.add_argument("--teacher", type=Path, help="folder of a teacher's labels")
-    parser.add_argument(
-        "--mams",
-        type=int,
-        default=1,
-        help="rounds of MAMS an epoch; all but the first with other aspect terms",
-    )
+    parser.add_argument("--mams", type=int, default=1, help="rounds of MAMS an epoch")
     parser.add_argument("--sarcasm", type=int, default=1, help="rounds of iSarcasmEval an epoch")
     parser.add_argument("--wnut", type=int, default=1, help="rounds of WNUT17 an epoch")
     args = parser.parse_args()
@@ -253,7 +229,7 @@ def main() -> None:
     (folder / "arguments.json").write_text(json.dumps(vars(args), default=str, indent=1))
 
     reader = TokenReader(minilm_folder() / "tokenizer.json")
-    source = Source(data, args.work, reader, args.seed, args.teacher)
+    source = Source(data, args.work, reader, args.seed)
     net = AffectNet(args.dropout)
     if args.start:
         net.load_state_dict(torch.load(args.start, weights_only=True))

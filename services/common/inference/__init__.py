@@ -41,8 +41,10 @@ class Inference(Protocol):
         """Makes models ready before the first request. Raises Unavailable when one is not."""
         ...
 
-    async def infer(self, model: str, inputs: Arrays) -> dict[str, np.ndarray]:
-        """Outputs by name. Arrays carry the batch dimension where the model has one.
+    async def infer(
+        self, model: str, inputs: Arrays, outputs: tuple[str, ...] = ()
+    ) -> dict[str, np.ndarray]:
+        """The outputs named, or all, by name. Arrays carry the batch dimension where there is one.
 
         Raises Unavailable when the model cannot be reached, Internal when it fails.
         """

@@ -21,14 +21,19 @@ _Outputs = dict[str, np.ndarray]
 
 @dataclass(frozen=True, eq=False)
 class _Call:
-    """Inputs that wait for their outputs, how many they are, and what they may be joined with."""
+    """Inputs that wait for some outputs, how many they are, and what they may be joined with."""
 
     inputs: Arrays
+    outputs: tuple[str, ...]
     count: int
     shape: tuple[tuple[str, np.dtype, tuple[int, ...]], ...]
     future: asyncio.Future[_Outputs] = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
     )
+
+    def joins(self, other: "_Call") -> bool:
+        """Whether one run can serve both."""
+        return self.shape == other.shape and self.outputs == other.outputs
 
     def end(self, outcome: _Outputs | Exception) -> None:
         """Hands the outcome to whoever waits, unless they left."""
@@ -41,7 +46,7 @@ class _Call:
 
 
 class EmbeddedInference:
-    """Inference in process; concurrent calls of equal shape are run as one batch.
+    """Inference in process; concurrent calls of equal shape for the same outputs run as one batch.
 
     Batching follows the model's config.pbtxt as Triton's does: only where `dynamic_batching` is
     given, up to `max_batch_size`. While a batch runs, later calls gather, so a lone call never
@@ -63,8 +68,10 @@ class EmbeddedInference:
         for name in models:
             self._model(name)
 
-    async def infer(self, model: str, inputs: Arrays) -> dict[str, np.ndarray]:
-        return await self._model(model).infer(inputs)
+    async def infer(
+        self, model: str, inputs: Arrays, outputs: tuple[str, ...] = ()
+    ) -> dict[str, np.ndarray]:
+        return await self._model(model).infer(inputs, outputs)
 
     def info(self, model: str) -> ModelInfo:
         return self._repository[model].info
@@ -102,7 +109,7 @@ class _Model:
             str(folder.weights), options, providers=["CPUExecutionProvider"]
         )
         self._name = folder.info.name
-        self._outputs = [output.name for output in self._session.get_outputs()]
+        self._outputs = tuple(output.name for output in self._session.get_outputs())
         self._executor = executor
         batched = folder.config.HasField("dynamic_batching")
         self._max_batch = folder.config.max_batch_size if batched else 1
@@ -112,8 +119,8 @@ class _Model:
         self._idle = instances
         self._workers: set[asyncio.Task[None]] = set()
 
-    async def infer(self, inputs: Arrays) -> _Outputs:
-        call = _Call(inputs, _count(inputs), _item_shape(inputs))
+    async def infer(self, inputs: Arrays, outputs: tuple[str, ...]) -> _Outputs:
+        call = _Call(inputs, outputs or self._outputs, _count(inputs), _item_shape(inputs))
         self._waiting.append(call)
         if len(self._workers) < self._instances:
             self._workers.add(asyncio.create_task(self._work()))
@@ -130,10 +137,9 @@ class _Model:
         loop = asyncio.get_running_loop()
         try:
             while calls := self._next_batch():
-                inputs = [call.inputs for call in calls]
                 self._idle -= 1
                 try:
-                    outcomes = await loop.run_in_executor(self._executor, self._run, inputs)
+                    outcomes = await loop.run_in_executor(self._executor, self._run, calls)
                 except (RuntimeError, asyncio.CancelledError):
                     stopping = errors.Unavailable(
                         "The service is stopping.", suggestion="Try again."
@@ -147,8 +153,8 @@ class _Model:
             self._workers.remove(cast("asyncio.Task[None]", asyncio.current_task()))
 
     def _next_batch(self) -> list[_Call]:
-        """Takes the oldest call and the calls of its shape, as far as the batch goes and no more
-        than leaves the other idle instances their share."""
+        """Takes the oldest call and those that join it, as far as the batch goes and no more than
+        leaves the other idle instances their share."""
         self._waiting = [call for call in self._waiting if not call.future.cancelled()]
         share = ceil(sum(call.count for call in self._waiting) / self._idle)
         most = min(self._max_batch, share)
@@ -159,7 +165,7 @@ class _Model:
         left: list[_Call] = []
         size = 0
         for call in self._waiting:
-            if not taken or (call.shape == taken[0].shape and size + call.count <= most):
+            if not taken or (call.joins(taken[0]) and size + call.count <= most):
                 taken.append(call)
                 size += call.count
             else:
@@ -167,7 +173,7 @@ class _Model:
         self._waiting = left
         return taken
 
-    def _run(self, calls: list[Arrays]) -> list[_Outputs | Exception]:
+    def _run(self, calls: list[_Call]) -> list[_Outputs | Exception]:
         """The outcome of each call; a batch that fails is run again call by call."""
         try:
             return [*self._run_batch(calls)]
@@ -176,17 +182,18 @@ class _Model:
                 return [outcome for call in calls for outcome in self._run([call])]
             return [error]
 
-    def _run_batch(self, calls: list[Arrays]) -> list[_Outputs]:
-        metrics.MODEL_BATCH_SIZE.labels(self._name).observe(sum(map(_count, calls)))
+    def _run_batch(self, calls: list[_Call]) -> list[_Outputs]:
+        counts = [call.count for call in calls]
+        first, names = calls[0].inputs, calls[0].outputs
+        metrics.MODEL_BATCH_SIZE.labels(self._name).observe(sum(counts))
         with metrics.MODEL_SECONDS.labels(self._name).time():
             if len(calls) == 1:
-                outputs = self._session.run(self._outputs, dict(calls[0]))
-                return [dict(zip(self._outputs, outputs, strict=True))]
-            joined = {name: np.concatenate([call[name] for call in calls]) for name in calls[0]}
-            outputs = self._session.run(self._outputs, joined)
-        ends = np.cumsum([_count(call) for call in calls])[:-1]
-        parts = [np.split(output, ends) for output in outputs]
-        return [dict(zip(self._outputs, part, strict=True)) for part in zip(*parts, strict=True)]
+                outputs = self._session.run(names, dict(first))
+                return [dict(zip(names, outputs, strict=True))]
+            joined = {name: np.concatenate([call.inputs[name] for call in calls]) for name in first}
+            outputs = self._session.run(names, joined)
+        parts = [np.split(output, np.cumsum(counts)[:-1]) for output in outputs]
+        return [dict(zip(names, part, strict=True)) for part in zip(*parts, strict=True)]
 
 
 def _count(inputs: Arrays) -> int:

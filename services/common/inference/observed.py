@@ -32,9 +32,11 @@ class ObservedInference:
     async def load(self, *models: str) -> None:
         await self._inner.load(*models)
 
-    async def infer(self, model: str, inputs: Arrays) -> dict[str, np.ndarray]:
+    async def infer(
+        self, model: str, inputs: Arrays, outputs: tuple[str, ...] = ()
+    ) -> dict[str, np.ndarray]:
         with observed(model, self.info(model).version):
-            return await self._inner.infer(model, inputs)
+            return await self._inner.infer(model, inputs, outputs)
 
     def info(self, model: str) -> ModelInfo:
         return self._inner.info(model)

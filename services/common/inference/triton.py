@@ -8,7 +8,7 @@ from collections import defaultdict
 
 import numpy as np
 import structlog
-from tritonclient.grpc import InferInput, InferResult
+from tritonclient.grpc import InferInput, InferRequestedOutput, InferResult
 from tritonclient.grpc.aio import InferenceServerClient
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
@@ -66,7 +66,9 @@ class TritonInference:
                 )
             self._loaded.add(model)
 
-    async def infer(self, model: str, inputs: Arrays) -> dict[str, np.ndarray]:
+    async def infer(
+        self, model: str, inputs: Arrays, outputs: tuple[str, ...] = ()
+    ) -> dict[str, np.ndarray]:
         breaker = self._breakers[model]
         if not breaker.lets_through():
             raise _unavailable(model, "It has failed repeatedly.", breaker.retry_after_s)
@@ -74,7 +76,8 @@ class TritonInference:
         timeout_s = min(PROBE_TIMEOUT_S, self._timeout_s) if trying else self._timeout_s
         try:
             with metrics.MODEL_SECONDS.labels(model).time():
-                outputs = await self._ask(model, inputs, timeout_s, 0 if trying else RETRIES)
+                retries = 0 if trying else RETRIES
+                found = await self._ask(model, inputs, outputs, timeout_s, retries)
         except InferenceServerException as error:
             if error.status() in _OUR_FAULT:
                 breaker.succeeded()
@@ -86,7 +89,7 @@ class TritonInference:
             breaker.withdrawn()
             raise
         breaker.succeeded()
-        return outputs
+        return found
 
     def info(self, model: str) -> ModelInfo:
         return self._repository[model].info
@@ -105,16 +108,24 @@ class TritonInference:
         await self._client.close()
 
     async def _ask(
-        self, model: str, inputs: Arrays, timeout_s: float, retries: int
+        self,
+        model: str,
+        inputs: Arrays,
+        outputs: tuple[str, ...],
+        timeout_s: float,
+        retries: int,
     ) -> dict[str, np.ndarray]:
         deadline = time.monotonic() + timeout_s
         tensors = [_input(name, array) for name, array in inputs.items()]
+        wanted = [InferRequestedOutput(name) for name in outputs] or None
         self._budget.count()
         for attempt in range(retries + 1):
             left_s = deadline - time.monotonic()
             try:
                 return _outputs(
-                    await self._client.infer(model, tensors, client_timeout=max(left_s, 0.001))
+                    await self._client.infer(
+                        model, tensors, outputs=wanted, client_timeout=max(left_s, 0.001)
+                    )
                 )
             except InferenceServerException as error:
                 backoff_s = FIRST_BACKOFF_S * 2**attempt * random.uniform(0.5, 1.5)  # noqa: S311
@@ -130,7 +141,7 @@ class TritonInference:
         breaker = self._breakers[model]
         folder = self._repository[model]
         try:
-            found = await self._ask(model, folder.example(), timeout_s, 0)
+            found = await self._ask(model, folder.example(), (), timeout_s, 0)
         except InferenceServerException as error:
             log.warning("model does not answer", model=model, problem=str(error.message()))
             breaker.failed()

@@ -21,9 +21,10 @@ from torch import Tensor
 
 from models.training import configuration
 from models.training.text import corpora, templates
-from models.training.text.dimensions import Dimensions, Member, fit, parameters
+from models.training.text.dimensions import parameters
 from models.training.text.examples import subjectivity_of
 from models.training.text.metrics import Floats, correlations, tuned_f1
+from models.training.text.multilingual.dimensions import Dimensions, Member, fit
 from models.training.text.multilingual.features import features
 from models.training.text.multilingual.network import Heads
 from models.training.text.schema import (
