@@ -1,10 +1,11 @@
-"""What metrics and traces cost: `python -m bench.observability [--rounds N] [--seconds S]`.
+"""What metrics and traces cost: `python -m bench.observability [--starts N] [--rounds N]`.
 
 First the work itself: what gateway and text service count and trace for one request that is not
 sampled, timed apart, beside what the request costs (bench/costs.json). Then whole meshes side by
 side: in two of them every metric does nothing and no trace is made; the third counts, is scraped
-every 30 s, and traces one request of a hundred to a collector. They are driven in turns. What the
-first two differ by is the noise of the machine.
+every 30 s, and traces one request of a hundred to a collector. They are driven in turns, and all
+are started anew a few times: a mesh is slower or faster than its twin for as long as it lives. What
+the first two differ by in the end is the noise of the machine.
 """
 
 import argparse
@@ -12,11 +13,13 @@ import os
 import statistics
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from contextvars import Context
 from http.client import HTTPConnection
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +36,8 @@ from services.common.settings import SERVICES
 from services.mesh.temporary import TemporaryMesh
 
 CLIENTS = 8
+SECONDS = 3.0
+SAMPLES = (GATEWAY, SMALL_TEXT)
 SCRAPE_EVERY_S = 30.0
 """As the chart has it."""
 
@@ -43,8 +48,8 @@ UNOBSERVED = Path(__file__).parent / "unobserved"
 def main() -> None:
     """Measures and prints."""
     parser = argparse.ArgumentParser(prog="python -m bench.observability")
-    parser.add_argument("--rounds", type=int, default=6, help="turns of each mesh")
-    parser.add_argument("--seconds", type=float, default=3.0, help="length of a turn")
+    parser.add_argument("--starts", type=int, default=4, help="of the meshes")
+    parser.add_argument("--rounds", type=int, default=3, help="turns of each mesh after a start")
     arguments = parser.parse_args()
     path = os.pathsep.join(filter(None, (str(UNOBSERVED), os.environ.get("PYTHONPATH", ""))))
     with _collector() as (address, sink):
@@ -60,27 +65,33 @@ def main() -> None:
         _print_apart()
         for name in observed:
             del os.environ[name]
-        print("starting three meshes …", flush=True)
-        with (
-            TemporaryMesh(without) as bare,
-            TemporaryMesh(without) as twin,
-            TemporaryMesh(observed) as full,
-            _scraping(full),
-        ):
-            meshes = {"without": bare, "without again": twin, "with": full}
-            for sample in (GATEWAY, SMALL_TEXT):
-                _print_meshes(meshes, sample, arguments.rounds, arguments.seconds)
+        settings = {"without": without, "without again": without, "with": observed}
+        turns: dict[tuple[str, str], list[Row]] = defaultdict(list)
+        for start in range(arguments.starts):
+            print(f"start {start + 1} of {arguments.starts} …", flush=True)
+            with _meshes(settings, backwards=start % 2 == 1) as meshes:
+                for sample, _, name in product(SAMPLES, range(arguments.rounds), meshes):
+                    row = measure(meshes[name], sample, CLIENTS, SECONDS)
+                    turns[sample.kind, name].append(row)
+        for sample in SAMPLES:
+            _print({name: turns[sample.kind, name] for name in settings}, sample)
         print(f"spans that came: {sink.spans}")
 
 
-def _print_meshes(
-    meshes: dict[str, TemporaryMesh], sample: SampleRequest, rounds: int, seconds: float
-) -> None:
-    """Drives the meshes in turns, every other round backwards, and prints the medians."""
-    turns: dict[str, list[Row]] = {name: [] for name in meshes}
-    for i in range(rounds):
-        for name in list(meshes)[:: -1 if i % 2 else 1]:
-            turns[name].append(measure(meshes[name], sample, CLIENTS, seconds))
+@contextmanager
+def _meshes(
+    settings: dict[str, dict[str, str]], backwards: bool
+) -> Iterator[dict[str, TemporaryMesh]]:
+    """Meshes by name, started and driven in this order or backwards."""
+    names = list(settings)[:: -1 if backwards else 1]
+    with ExitStack() as stack:
+        meshes = {name: stack.enter_context(TemporaryMesh(settings[name])) for name in names}
+        stack.enter_context(_scraping(meshes["with"]))
+        yield meshes
+
+
+def _print(turns: dict[str, list[Row]], sample: SampleRequest) -> None:
+    """The medians of each mesh, and what the last loses to the mean of the first two."""
     per_s = {
         name: statistics.median(r.requests_per_s for r in rows) for name, rows in turns.items()
     }

@@ -83,9 +83,9 @@ _AFFECT = (
 )
 
 
-def _dimensions(*inputs: Tensor) -> Model:
+def _dimensions(*inputs: Tensor, parameters: tuple[str, ...] = ()) -> Model:
     outputs = (Tensor("dimensions", (3,)),)
-    return Model(inputs, outputs, ("calibration", "labels"), instances=2)
+    return Model(inputs, outputs, ("calibration", "labels", *parameters), instances=2)
 
 
 _STATE = (1, 1, 128)
@@ -126,7 +126,7 @@ KNOWN: Mapping[str, Model] = {
         ("calibration", "labels", "run_tokens", "sentiment_levels", "entity_types"),
         instances=2,
     ),
-    "text_dimensions": _dimensions(_STATES, Tensor("mask", (-1,))),
+    "text_dimensions": _dimensions(_STATES, Tensor("mask", (-1,)), parameters=("run_tokens",)),
     "text_multilingual": Model(
         (_IDS,),
         (*_AFFECT, _MULTILINGUAL_EMBEDDING),

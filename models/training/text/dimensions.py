@@ -5,7 +5,7 @@
 Learns from EmoBank's ratings and from what the teacher (teach.py) says of further texts. EmoBank is
 CC BY-SA 4.0, so these weights are a model of their own under that licence; the text model never
 sees EmoBank. Reads the exported text model; writes text_dimensions beside it. Token states and
-finished members are kept in WORK, so a run that is stopped goes on from there.
+the trained network are kept in WORK, so a run that is stopped goes on from there.
 """
 
 import argparse
@@ -28,20 +28,24 @@ from models.training.text import corpora
 from models.training.text.lessons import Labelled
 from models.training.text.metrics import Floats, correlations
 from models.training.text.network import Layer, Pool, average, greatest
-from models.training.text.schema import MAX_TOKENS, REPOSITORY, STATES
+from models.training.text.schema import MAX_TOKENS, REPOSITORY, RUN_TOKENS, STATES
 from models.training.text.session import Session
 
 LOG = logging.getLogger("dimensions")
 NAMES = ("valence", "arousal", "dominance")
-MEMBERS = 2
 INNER, HEADS = 128, 4
 
 
-class Member(nn.Module):
-    """A narrow transformer over token states [B, T, 1536] with their mask [B, T]."""
+class Dimensions(nn.Module):
+    """A narrow transformer over token states [B, T, 1536] with their mask [B, T].
+
+    What it says is stretched to the spread of the ratings, in [-1, 1], where it is not trained.
+    """
 
     def __init__(self) -> None:
         super().__init__()
+        self.register_buffer("gain", torch.ones(3))
+        self.register_buffer("offset", torch.zeros(3))
         self.drop_inputs = nn.Dropout(0.2)
         self.narrow = nn.Linear(STATES, INNER)
         self.norm = nn.LayerNorm(INNER)
@@ -62,21 +66,15 @@ class Member(nn.Module):
             x = layer(x, bias)
         pooled = (average(x, mask), self.pool(x, mask), greatest(x, mask))
         out: Tensor = self.out(torch.cat(pooled, -1))
-        return out
-
-
-class Dimensions(nn.Module):
-    """Mean of several members, stretched to the spread of the ratings, in [-1, 1]."""
-
-    def __init__(self, members: Iterable[Member]) -> None:
-        super().__init__()
-        self.register_buffer("gain", torch.ones(3))
-        self.register_buffer("offset", torch.zeros(3))
-        self.members = nn.ModuleList(members)
-
-    def forward(self, states: Tensor, mask: Tensor) -> Tensor:
-        out = torch.stack([member(states, mask) for member in self.members]).mean(0)
+        if self.training:
+            return out
         return (out * self.get_buffer("gain") + self.get_buffer("offset")).clamp(-1.0, 1.0)
+
+    def stretch(self, said: Floats, ratings: Floats) -> None:
+        """Sets the stretch that gives what was said [N, 3] the mean and spread of the ratings."""
+        gain = ratings.std(0) / said.std(0)
+        self.get_buffer("gain").copy_(torch.from_numpy(gain))
+        self.get_buffer("offset").copy_(torch.from_numpy(ratings.mean(0) - said.mean(0) * gain))
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,15 +97,17 @@ class Texts:
 
 def read(session: Session, texts: list[str], dimensions: Iterable[object]) -> Texts:
     """The states that the exported text model has for some texts, in bfloat16."""
-    states: list[Tensor] = []
+    lengths = [min(len(one), MAX_TOKENS) + 2 for one in session.reader.read_all(texts)]
+    states = torch.empty((sum(lengths), STATES), dtype=torch.bfloat16)
+    parts = iter(states.split(lengths))
     for at in range(0, len(texts), 1_000):
-        tokens, rows = session.read(texts[at : at + 1_000])
-        for i, one in enumerate(tokens):
-            used = min(len(one), MAX_TOKENS) + 2
-            states.append(torch.from_numpy(rows[i]["states"][:used]).to(torch.bfloat16))
-        LOG.info("states of %d of %d texts", len(states), len(texts))
-    lengths = torch.tensor([len(one) for one in states])
-    return Texts(torch.cat(states), lengths, torch.from_numpy(np.array(dimensions, np.float32)))
+        _, rows = session.read(texts[at : at + 1_000])
+        for i in range(len(rows)):
+            part = next(parts)
+            part.copy_(torch.from_numpy(rows[i]["states"][: len(part)]))
+        LOG.info("states of %d of %d texts", at + len(rows), len(texts))
+    told = torch.from_numpy(np.array(dimensions, np.float32))
+    return Texts(states, torch.tensor(lengths), told)
 
 
 def lessons(data: Path, session: Session, teacher: Path) -> Texts:
@@ -127,12 +127,12 @@ def loss_of(out: Tensor, want: Tensor, spread: Tensor) -> Tensor:
     return error + (1.0 - agreement).mean()
 
 
-def fit(texts: Texts, dev: Texts, seed: int, epochs: float, batch: int = 128) -> Member:
-    """A member trained on some texts."""
+def fit(texts: Texts, dev: Texts, seed: int, epochs: float, batch: int = 128) -> Dimensions:
+    """A network trained on some texts."""
     torch.manual_seed(seed)
-    member = Member()
+    net = Dimensions()
     rate = 1e-3
-    optimizer = torch.optim.AdamW(member.parameters(), lr=rate, weight_decay=0.05)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=rate, weight_decay=0.05)
     total = int(epochs * len(texts.lengths) / batch)
     spread = texts.dimensions.std(0)
     for step, rows in enumerate(_batches(texts, batch, seed, total)):
@@ -140,20 +140,19 @@ def fit(texts: Texts, dev: Texts, seed: int, epochs: float, batch: int = 128) ->
         scale = warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * step / total)))
         for group in optimizer.param_groups:
             group["lr"] = rate * scale
-        member.train()
+        net.train()
         with torch.autocast("cpu", torch.bfloat16):
-            out = member(*texts.rows(rows))
+            out = net(*texts.rows(rows))
         loss = loss_of(out.float(), texts.dimensions[rows], spread)
         loss.backward()
-        nn.utils.clip_grad_norm_(member.parameters(), 1.0)
+        nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
         if (step + 1) % 400 == 0 or step + 1 == total:
-            found = correlations(predict(member, dev), dev.dimensions.numpy())
+            found = correlations(predict(net, dev), dev.dimensions.numpy())
             told = {name: round(r, 4) for name, r in found.items()}
-            LOG.info("seed %d step %d/%d dev %s", seed, step + 1, total, told)
-    member.eval()
-    return member
+            LOG.info("step %d/%d dev %s", step + 1, total, told)
+    return net
 
 
 def predict(net: nn.Module, texts: Texts) -> Floats:
@@ -205,7 +204,6 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("build/text/dimensions"))
     parser.add_argument("--out", type=Path, default=REPOSITORY / "text_dimensions")
     parser.add_argument("--epochs", type=float, default=6.0)
-    parser.add_argument("--members", type=int, default=MEMBERS)
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
@@ -217,24 +215,20 @@ def main() -> None:
     rated = list(corpora.emobank(data, "dev"))
     dev = read(session, [r.text for r in rated], [r.dimensions for r in rated])
     kept = args.work / "states.pt"
-    if not kept.exists():
-        made = lessons(data, session, args.teacher)
-        torch.save((made.states, made.lengths, made.dimensions), kept)
-    texts = Texts(*torch.load(kept, weights_only=True))
-    members = []
-    for seed in range(args.seed, args.seed + args.members):
-        weights = args.work / f"member-{seed}.pt"
-        if not weights.exists():
-            torch.save(fit(texts, dev, seed, args.epochs).state_dict(), weights)
-        members.append(Member())
-        members[-1].load_state_dict(torch.load(weights, weights_only=True))
-    net = Dimensions(members).eval()
+    if kept.exists():
+        texts = Texts(*torch.load(kept, weights_only=True))
+    else:
+        texts = lessons(data, session, args.teacher)
+        torch.save((texts.states, texts.lengths, texts.dimensions), kept)
+    weights = args.work / "final.pt"
+    if not weights.exists():
+        torch.save(fit(texts, dev, args.seed, args.epochs).state_dict(), weights)
+    net = Dimensions().eval()
+    net.load_state_dict(torch.load(weights, weights_only=True))
     ratings = dev.dimensions.numpy()
-    first = predict(net, dev)
-    gain = ratings.std(0) / first.std(0)
-    net.get_buffer("gain").copy_(torch.from_numpy(gain))
-    net.get_buffer("offset").copy_(torch.from_numpy(ratings.mean(0) - first.mean(0) * gain))
-    figures = correlations(first, ratings)
+    said = predict(net, dev)
+    net.stretch(said, ratings)
+    figures = correlations(said, ratings)
     (args.out / "1").mkdir(parents=True, exist_ok=True)
     torch.onnx.export(
         net,
@@ -250,7 +244,8 @@ def main() -> None:
         opset_version=17,
         dynamo=False,
     )
-    configuration.write(args.out, "text_dimensions", parameters("1.2.0", "EmoBank dev", figures))
+    told = parameters("1.2.0", "EmoBank dev", figures) | {"run_tokens": str(RUN_TOKENS)}
+    configuration.write(args.out, "text_dimensions", told)
     for name, value in figures.items():
         print(json.dumps({"measure": f"emobank_{name}_r", "value": round(value, 4)}))
 

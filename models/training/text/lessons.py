@@ -48,15 +48,14 @@ class Lessons:
 
 
 def to_label(data: Path, seed: int) -> list[str]:
-    """GoEmotions comments, MAMS reviews, EmoBank's training texts and variations of these."""
-    rng = random.Random(f"{seed}-label")
-    texts = [
+    """Every other GoEmotions comment, EmoBank's training texts and variations of these."""
+    comments = [
         corpora.with_names(record.text, str(i))
         for i, record in enumerate(corpora.goemotions(data, "train"))
+        if i % 2 == 0
     ]
-    texts += [record.text for record in corpora.mams(data, "train")]
     rated = [record.text for record in corpora.emobank(data, "train")]
-    return texts + rated + varied(rated, rng) + varied(rated, rng)
+    return comments + rated + varied(rated, random.Random(f"{seed}-label"))
 
 
 def varied(texts: Sequence[str], rng: random.Random) -> list[str]:
