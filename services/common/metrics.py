@@ -1,6 +1,38 @@
 """Every Prometheus metric of the mesh."""
 
-from prometheus_client import Counter, Gauge, Histogram
+from typing import Any, Self
+
+import prometheus_client
+
+
+class _Remembering(prometheus_client.metrics.MetricWrapperBase):
+    """Finds the series of some labels without making text of them again, under a lock."""
+
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
+        self._known: dict[tuple[object, ...], Self] = {}
+
+    def labels(self, *labelvalues: object, **labelkwargs: object) -> Self:
+        """The series of some labels, made when it is first asked for."""
+        if labelkwargs:
+            return super().labels(*labelvalues, **labelkwargs)
+        found = self._known.get(labelvalues)
+        if found is None:
+            found = self._known[labelvalues] = super().labels(*labelvalues)
+        return found
+
+
+class Counter(_Remembering, prometheus_client.Counter):
+    """Counts what happened."""
+
+
+class Gauge(_Remembering, prometheus_client.Gauge):
+    """Says how many there are now."""
+
+
+class Histogram(_Remembering, prometheus_client.Histogram):
+    """Counts what happened by size."""
+
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
