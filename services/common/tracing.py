@@ -31,6 +31,10 @@ _NOT_SAMPLED = re.compile(
     r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f][02468ace]", re.ASCII
 )
 
+_NOBODYS = f"00-{'f' * 32}-{'f' * 16}-00"
+"""The traceparent of every request that began here and is not recorded: always the same, so that
+HTTP/2 sends it as a number."""
+
 _tracer: trace.Tracer | None = None
 _parent_decides = False
 
@@ -87,7 +91,7 @@ def begin(name: str, carrier: Iterable[tuple[str | bytes, str | bytes]], request
         _unrecorded.set("")
         context.attach(trace.set_span_in_context(begun))
     else:
-        _unrecorded.set(_traceparent(trace.set_span_in_context(begun)))
+        _unrecorded.set(_traceparent(trace.set_span_in_context(begun)) if parent else _NOBODYS)
     return begun
 
 
@@ -129,11 +133,11 @@ def metadata() -> tuple[tuple[str, str], ...]:
 
 
 def trace_id() -> str:
-    """The id of the current trace in hexadecimal, recorded or not; "" outside any."""
+    """The id of the current trace in hexadecimal; "" where there is none, or nobody knows it."""
     if _tracer is None:
         return ""
-    _, _, rest = (_unrecorded.get() or _traceparent()).partition("-")
-    return rest[:32]
+    traceparent = _unrecorded.get() or _traceparent()
+    return "" if traceparent == _NOBODYS else traceparent[3:35]
 
 
 def _traceparent(of: context.Context | None = None) -> str:

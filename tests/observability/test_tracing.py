@@ -79,16 +79,19 @@ def test_what_its_sender_records_is_recorded(sink: Collector) -> None:
         f"00-{'1' * 32}-{'1' * 16}-00\r\nx: y",
     ],
 )
-def test_without_a_sound_parent_a_request_has_a_trace_of_its_own(
-    sink: Collector, parent: str
-) -> None:
-    ((_, first),), logged = serve(("traceparent", parent))
-    ((_, second),), _ = serve(("traceparent", parent))
-    assert first.split("-")[1] == logged
-    assert first.split("-")[1] != second.split("-")[1]
-    assert first.startswith("00-")
-    assert int(first[-2:], 16) % 2 == 0
-    assert "1" * 32 not in first
+def test_without_a_sound_parent_a_request_begins_unrecorded(sink: Collector, parent: str) -> None:
+    ((_, onwards),), _ = serve(("traceparent", parent))
+    assert onwards.startswith("00-")
+    assert int(onwards[-2:], 16) % 2 == 0
+    assert "1" * 32 not in onwards
+    assert serve(("traceparent", onwards))[0] == (("traceparent", onwards),)
+
+
+def test_what_begins_unrecorded_names_no_trace(sink: Collector) -> None:
+    ((_, onwards),), logged = serve()
+    assert serve()[0] == (("traceparent", onwards),)
+    assert logged == ""
+    assert serve(("traceparent", onwards))[1] == ""
 
 
 def test_a_recorded_request_does_not_carry_the_parent_of_one_before_it(sink: Collector) -> None:
