@@ -121,12 +121,14 @@ class AffectNet(nn.Module):
         out: Tensor = self.sarcasm(self.head_dropout(pooled)).squeeze(-1)
         return out
 
-    def forward(self, ids: Tensor, cases: Tensor) -> dict[str, Tensor]:
-        depths, mask = self.encode(ids, cases)
-        x = depths[-1]
-        mean = average(x, mask)
-        attended = self.affect_pool(x, mask)
-        affect = self.head_dropout(torch.cat((mean, attended), -1))
+    def affect(self, x: Tensor, mask: Tensor) -> Tensor:
+        """What the heads of the whole text read, [B, 2 width], of its token states."""
+        pooled = torch.cat((average(x, mask), self.affect_pool(x, mask)), -1)
+        out: Tensor = self.head_dropout(pooled)
+        return out
+
+    def say(self, x: Tensor, mask: Tensor, affect: Tensor) -> dict[str, Tensor]:
+        """Logits of every head, of token states and what `affect` makes of them."""
         states = self.head_dropout(x)
         return {
             "emotions": self.emotions(affect),
@@ -136,7 +138,20 @@ class AffectNet(nn.Module):
             "aspect_tags": self.aspect_tags(states),
             "aspect_polarity": self.aspect_polarity(states),
             "entity_tags": self.entity_tags(states),
-            "states": torch.cat([depths[i] for i in STATE_DEPTHS], -1),
+        }
+
+    def forward(self, ids: Tensor, cases: Tensor) -> dict[str, Tensor]:
+        depths, mask = self.encode(ids, cases)
+        out = self.say(depths[-1], mask, self.affect(depths[-1], mask))
+        return {**out, "states": torch.cat([depths[i] for i in STATE_DEPTHS], -1)}
+
+    def of_layers(self, weights: dict[str, Tensor], names: dict[str, str]) -> dict[str, Tensor]:
+        """The weights of the layers by our names, from those of transformers by theirs."""
+        return {
+            f"layers.{i}.{ours}.{part}": weights[f"encoder.layer.{i}.{theirs}.{part}"]
+            for i in range(len(self.layers))
+            for theirs, ours in names.items()
+            for part in ("weight", "bias")
         }
 
     def load_minilm(self, folder: Path) -> None:
@@ -162,12 +177,7 @@ class AffectNet(nn.Module):
             "norm.weight": weights["embeddings.LayerNorm.weight"],
             "norm.bias": weights["embeddings.LayerNorm.bias"],
         }
-        for i in range(len(self.layers)):
-            for theirs, ours in names.items():
-                for part in ("weight", "bias"):
-                    state[f"layers.{i}.{ours}.{part}"] = weights[
-                        f"encoder.layer.{i}.{theirs}.{part}"
-                    ]
+        state |= self.of_layers(weights, names)
         missing, unexpected = self.load_state_dict(state, strict=False)
         if unexpected or any(name.startswith(("layers", "tokens")) for name in missing):
             raise ValueError(f"{folder} does not hold MiniLM-L6.")

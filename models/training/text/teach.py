@@ -57,7 +57,7 @@ def train(args: argparse.Namespace, data: Path, reader: TokenReader) -> None:
     net = Teacher()
     net.load_mpnet(mpnet_folder(args.work))
     net.tokens.weight.requires_grad_(False)
-    groups = parameter_groups(net, args.rate, args.decay, len(net.layers) - 1)
+    groups = parameter_groups(net, args.rate, args.decay)
     optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98), fused=True)
     base = [group["lr"] for group in optimizer.param_groups]
     per_epoch = math.ceil(len(lessons.epoch(0)) / args.batch)

