@@ -1,25 +1,25 @@
 """What metrics and traces cost: `python -m bench.observability [--starts N] [--rounds N]`.
 
 First the work itself: what gateway and text service count and trace for one request that is not
-sampled, timed apart, beside what the request costs (bench/costs.json). Then whole meshes side by
-side: in two of them every metric does nothing and no trace is made; the third counts, is scraped
-every 30 s, and traces one request of a hundred to a collector. They are driven in turns, and all
-are started anew a few times: a mesh is slower or faster than its twin for as long as it lives. What
-the first two differ by in the end is the noise of the machine.
+sampled, timed apart, beside what the request costs (bench/costs.json). Then a whole mesh that
+counts, is scraped every 30 s, and traces one request of a hundred to a collector: between turns its
+processes are told to stop all of it and to go on (bench/switched), since two meshes started alike
+differ by more than that. Each round has two turns with it around two without, and is compared in
+itself; what the rounds differ by says how sure the mean is.
 """
 
 import argparse
+import math
 import os
+import signal
 import statistics
-import threading
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from contextvars import Context
+from dataclasses import dataclass
 from http.client import HTTPConnection
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -42,18 +42,17 @@ SCRAPE_EVERY_S = 30.0
 """As the chart has it."""
 
 TARGET = 0.05
-UNOBSERVED = Path(__file__).parent / "unobserved"
+SWITCHED = Path(__file__).parent / "switched"
 
 
 def main() -> None:
     """Measures and prints."""
     parser = argparse.ArgumentParser(prog="python -m bench.observability")
-    parser.add_argument("--starts", type=int, default=4, help="of the meshes")
-    parser.add_argument("--rounds", type=int, default=3, help="turns of each mesh after a start")
+    parser.add_argument("--starts", type=int, default=4, help="of the mesh")
+    parser.add_argument("--rounds", type=int, default=5, help="of four turns, after each start")
     arguments = parser.parse_args()
-    path = os.pathsep.join(filter(None, (str(UNOBSERVED), os.environ.get("PYTHONPATH", ""))))
+    path = os.pathsep.join(filter(None, (str(SWITCHED), os.environ.get("PYTHONPATH", ""))))
     with _collector() as (address, sink):
-        without = {"PYTHONPATH": path, "AFFECTMESH_LOG_LEVEL": "error"}
         observed = {
             "AFFECTMESH_LOG_LEVEL": "error",
             "OTEL_EXPORTER_OTLP_ENDPOINT": address,
@@ -65,43 +64,95 @@ def main() -> None:
         _print_apart()
         for name in observed:
             del os.environ[name]
-        settings = {"without": without, "without again": without, "with": observed}
-        turns: dict[tuple[str, str], list[Row]] = defaultdict(list)
+        rounds: dict[str, list[_Round]] = {sample.kind: [] for sample in SAMPLES}
         for start in range(arguments.starts):
             print(f"start {start + 1} of {arguments.starts} …", flush=True)
-            with _meshes(settings, backwards=start % 2 == 1) as meshes:
-                for sample, _, name in product(SAMPLES, range(arguments.rounds), meshes):
-                    row = measure(meshes[name], sample, CLIENTS, SECONDS)
-                    turns[sample.kind, name].append(row)
-        for sample in SAMPLES:
-            _print({name: turns[sample.kind, name] for name in settings}, sample)
+            with TemporaryMesh({**observed, "PYTHONPATH": path}) as mesh:
+                turns = _Turns(mesh)
+                for sample in SAMPLES:
+                    for _ in range(arguments.rounds):
+                        rounds[sample.kind].append(turns.round(sample))
+        for kind, found in rounds.items():
+            _print(kind, found)
         print(f"spans that came: {sink.spans}")
 
 
-@contextmanager
-def _meshes(
-    settings: dict[str, dict[str, str]], backwards: bool
-) -> Iterator[dict[str, TemporaryMesh]]:
-    """Meshes by name, started and driven in this order or backwards."""
-    names = list(settings)[:: -1 if backwards else 1]
-    with ExitStack() as stack:
-        meshes = {name: stack.enter_context(TemporaryMesh(settings[name])) for name in names}
-        stack.enter_context(_scraping(meshes["with"]))
-        yield meshes
+@dataclass(frozen=True)
+class _Round:
+    """Turns of a mesh that is observed, and of the same mesh while it is not."""
+
+    observed: tuple[Row, Row]
+    unobserved: tuple[Row, Row]
+
+    @property
+    def lost(self) -> float:
+        """The share of throughput that being observed takes."""
+        return 1.0 - _per_s(self.observed) / _per_s(self.unobserved)
 
 
-def _print(turns: dict[str, list[Row]], sample: SampleRequest) -> None:
-    """The medians of each mesh, and what the last loses to the mean of the first two."""
-    per_s = {
-        name: statistics.median(r.requests_per_s for r in rows) for name, rows in turns.items()
-    }
-    for name, rows in turns.items():
+class _Turns:
+    """Drives one mesh, observed and not."""
+
+    def __init__(self, mesh: TemporaryMesh) -> None:
+        self._mesh = mesh
+        self._unscraped_s = 0.0
+
+    def round(self, sample: SampleRequest) -> _Round:
+        """Observed, twice not, observed: a machine that slows down meanwhile favours neither."""
+        first = self._observed(sample)
+        self._tell(signal.SIGUSR1)
+        unobserved = (self._turn(sample), self._turn(sample))
+        self._tell(signal.SIGUSR2)
+        return _Round((first, self._observed(sample)), unobserved)
+
+    def _observed(self, sample: SampleRequest) -> Row:
+        with ThreadPoolExecutor(1) as pool:
+            self._unscraped_s += SECONDS
+            if self._unscraped_s >= SCRAPE_EVERY_S:
+                self._unscraped_s = 0.0
+                pool.submit(self._scrape)
+            return self._turn(sample)
+
+    def _turn(self, sample: SampleRequest) -> Row:
+        row = measure(self._mesh, sample, CLIENTS, SECONDS)
+        if row.failed:
+            raise RuntimeError(f"{sample.kind} failed: {row.first_failure}")
+        return row
+
+    def _tell(self, number: signal.Signals) -> None:
+        for name in SERVICES:
+            os.kill(self._mesh.pid(name), number)
+
+    def _scrape(self) -> None:
+        time.sleep(SECONDS / 2)
+        settings = self._mesh.settings
+        for name in SERVICES:
+            connection = HTTPConnection(settings.host, settings.metrics_port(name))
+            connection.request("GET", "/metrics")
+            connection.getresponse().read()
+            connection.close()
+
+
+def _per_s(rows: tuple[Row, Row]) -> float:
+    return statistics.mean(row.requests_per_s for row in rows)
+
+
+def _print(kind: str, rounds: list[_Round]) -> None:
+    """What was served either way, and what being observed takes, with its standard error."""
+    for name in ("unobserved", "observed"):
+        rows = [row for found in rounds for row in getattr(found, name)]
+        per_s = statistics.median(row.requests_per_s for row in rows)
         spent_ms = statistics.median(row.cpu_ms for row in rows)
-        print(f"{sample.kind:12} {name:14} {per_s[name]:>8.1f}/s {spent_ms:>8.3f} ms of CPU")
-    first, second, observed = per_s.values()
-    lost = 1.0 - observed / statistics.mean((first, second))
+        print(f"{kind:12} {name:10} {per_s:>8.1f}/s {spent_ms:>8.3f} ms of CPU")
+    losses = [found.lost for found in rounds]
+    lost = statistics.mean(losses)
+    error = statistics.stdev(losses) / math.sqrt(len(losses)) if len(losses) > 1 else math.nan
     verdict = "met" if lost <= TARGET else "missed"
-    print(f"{sample.kind:12} {lost:.1%} of throughput (target {TARGET:.0%}: {verdict})", flush=True)
+    print(
+        f"{kind:12} {lost:.1%} of throughput, standard error {error:.1%} "
+        f"(target {TARGET:.0%}: {verdict})",
+        flush=True,
+    )
 
 
 def _print_apart() -> None:
@@ -192,27 +243,6 @@ def _collector() -> Iterator[tuple[str, _Sink]]:
         yield f"http://127.0.0.1:{port}", sink
     finally:
         server.stop(0)
-
-
-@contextmanager
-def _scraping(mesh: TemporaryMesh) -> Iterator[None]:
-    stop = threading.Event()
-
-    def scrape() -> None:
-        while not stop.wait(SCRAPE_EVERY_S):
-            for name in SERVICES:
-                connection = HTTPConnection(mesh.settings.host, mesh.settings.metrics_port(name))
-                connection.request("GET", "/metrics")
-                connection.getresponse().read()
-                connection.close()
-
-    thread = threading.Thread(target=scrape)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
 
 
 if __name__ == "__main__":
