@@ -207,6 +207,23 @@ async def test_a_disk_that_fills_up_in_the_middle_is_a_full_store(
         await open_store(_settings(tmp_path)).put("1/a", pieces(b"x"))
 
 
+async def test_who_leaves_while_a_file_is_opened_leaves_none_open(tmp_path: Path) -> None:
+    slow = tmp_path / "slow"
+    os.mkfifo(slow)
+    store = FolderStore(tmp_path, 0)
+    reading = asyncio.create_task(read(store, "slow", 0, 1))
+    await asyncio.sleep(0.05)
+    reading.cancel()
+    writer = await asyncio.to_thread(os.open, slow, os.O_WRONLY)
+    try:
+        with pytest.raises(asyncio.CancelledError):
+            await reading
+        with pytest.raises(BrokenPipeError):
+            os.write(writer, b"nobody reads")
+    finally:
+        os.close(writer)
+
+
 @pytest.mark.slow
 async def test_a_bucket_that_is_down_is_unavailable(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -5,8 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -29,8 +29,7 @@ class FolderStore:
 
     async def put(self, key: str, pieces: AsyncIterator[bytes]) -> None:
         path = self._root / key
-        descriptor = await in_thread(self._create, path)
-        try:
+        async with _opened(self._create, path) as descriptor:
             written = 0
             async for piece in pieces:
                 await in_thread(_write, descriptor, piece)
@@ -38,12 +37,9 @@ class FolderStore:
                 if written % (64 * PIECE_BYTES) < len(piece):
                     await in_thread(self._check_room)
             await in_thread(_sync, descriptor, path.parent)
-        finally:
-            os.close(descriptor)
 
     async def read(self, key: str, offset: int, length: int) -> AsyncIterator[bytes]:
-        descriptor = await in_thread(_open, self._root / key)
-        try:
+        async with _opened(_open, self._root / key) as descriptor:
             while length > 0:
                 piece = await in_thread(os.pread, descriptor, min(length, PIECE_BYTES), offset)
                 if not piece:
@@ -51,8 +47,6 @@ class FolderStore:
                 offset += len(piece)
                 length -= len(piece)
                 yield piece
-        finally:
-            os.close(descriptor)
 
     def open(self, key: str) -> IO[bytes]:
         return os.fdopen(_open(self._root / key), "rb")
@@ -78,6 +72,18 @@ class FolderStore:
     def _delete(self, path: Path) -> None:
         with _translated():
             path.unlink(missing_ok=True)
+
+
+@asynccontextmanager
+async def _opened(work: Callable[[Path], int], path: Path) -> AsyncIterator[int]:
+    """What is opened in a thread is closed, also when the task is cancelled meanwhile."""
+    found: list[int] = []
+    try:
+        await in_thread(lambda: found.append(work(path)))
+        yield found[0]
+    finally:
+        for descriptor in found:
+            os.close(descriptor)
 
 
 def _write(descriptor: int, piece: bytes) -> None:
