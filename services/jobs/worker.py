@@ -57,16 +57,20 @@ async def register(_server: grpc.aio.Server, service: Service) -> str:
     async def stop() -> None:
         taker.stop()
         await asyncio.wait([taking], timeout=settings.stop_grace_s)
+        await _end(beating)  # a beat after the worker has left would enter it again
         await worker.give_up()
-        for task in (beating, taking):
-            task.cancel()
-        await asyncio.gather(beating, taking, return_exceptions=True)
+        await _end(taking)
         await taker.close()
         await batches.close()
         await notices.close()
 
     service.closers.append(stop)
     return ""
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 async def _beat(worker: Worker) -> None:
