@@ -17,7 +17,7 @@ from models.training.text.schema import (
     ENTITY_TAGS,
     LEVELS,
     MULTILINGUAL_EMBEDDING,
-    STATES,
+    WIDTH,
 )
 from services.common.inference.repository import EXAMPLE_LENGTH, Repository
 
@@ -73,7 +73,7 @@ def _voice_emotion(classes: int) -> Model:
     )
 
 
-_STATES = Tensor("states", (-1, STATES))
+_STATES = Tensor("states", (-1, WIDTH))
 _MULTILINGUAL_EMBEDDING = Tensor("embedding", (MULTILINGUAL_EMBEDDING,))
 _IDS = Tensor("ids", (-1,), "INT64")
 _AFFECT = (

@@ -1,11 +1,12 @@
 """Train the dimensions model: valence, arousal and dominance from the text model's token states.
 
-    DATA=../shared/data python -m models.training.text.dimensions
+    DATA=../shared/data python -m models.training.text.dimensions --start build/text/main/final.pt
 
-Learns from EmoBank's ratings and from what the teacher (teach.py) says of further texts. EmoBank is
-CC BY-SA 4.0, so these weights are a model of their own under that licence; the text model never
-sees EmoBank. Reads the exported text model; writes text_dimensions beside it. Token states and
-the trained network are kept in WORK, so a run that is stopped goes on from there.
+It has layers of its own, which start as those of the text model over the same states and learn from
+EmoBank's ratings and from what the teacher (teach.py) says of further texts. EmoBank is CC BY-SA
+4.0, so these weights are a model of their own under that licence; the text model never sees
+EmoBank. Reads the exported text model; writes text_dimensions beside it. Token states are kept in
+WORK and the network is saved there every 400 steps, so a run that is stopped goes on from there.
 """
 
 import argparse
@@ -14,30 +15,42 @@ import logging
 import math
 import os
 import random
+import tempfile
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.optim.swa_utils import AveragedModel
 
 from models.training import configuration
 from models.training.text import corpora
+from models.training.text.int8 import write_int8
 from models.training.text.lessons import Labelled
 from models.training.text.metrics import Floats, correlations
 from models.training.text.network import Layer, Pool, average, greatest
-from models.training.text.schema import MAX_TOKENS, REPOSITORY, RUN_TOKENS, STATES
+from models.training.text.schema import (
+    MAX_TOKENS,
+    REPOSITORY,
+    RUN_TOKENS,
+    STATE_DEPTH,
+    WIDTH,
+)
 from models.training.text.session import Session
 
 LOG = logging.getLogger("dimensions")
 NAMES = ("valence", "arousal", "dominance")
-INNER, HEADS = 128, 4
+OWN_LAYERS = 3
+EVERY = 400
+"""Steps between two looks at the development split, each kept."""
 
 
 class Dimensions(nn.Module):
-    """A narrow transformer over token states [B, T, 1536] with their mask [B, T].
+    """Layers over the token states [B, T, 384] of the text model with their mask [B, T].
 
     What it says is stretched to the spread of the ratings, in [-1, 1], where it is not trained.
     """
@@ -46,22 +59,27 @@ class Dimensions(nn.Module):
         super().__init__()
         self.register_buffer("gain", torch.ones(3))
         self.register_buffer("offset", torch.zeros(3))
-        self.drop_inputs = nn.Dropout(0.2)
-        self.narrow = nn.Linear(STATES, INNER)
-        self.norm = nn.LayerNorm(INNER)
-        self.layers = nn.ModuleList(Layer(INNER, HEADS, 2 * INNER, 0.1) for _ in range(2))
-        self.pool = Pool(INNER)
+        self.layers = nn.ModuleList(Layer(WIDTH, 12, 4 * WIDTH, 0.1) for _ in range(OWN_LAYERS))
+        self.pool = Pool(WIDTH)
         self.out = nn.Sequential(
             nn.Dropout(0.2),
-            nn.Linear(3 * INNER, INNER),
+            nn.Linear(3 * WIDTH, 256),
             nn.GELU(),
             nn.Dropout(0.1),
-            nn.Linear(INNER, 3),
+            nn.Linear(256, 3),
         )
+
+    def start(self, weights: dict[str, Tensor]) -> None:
+        """Starts from the layers that the text model has over these states."""
+        for i, layer in enumerate(self.layers):
+            theirs = f"layers.{STATE_DEPTH + i}."
+            layer.load_state_dict(
+                {k.removeprefix(theirs): v for k, v in weights.items() if k.startswith(theirs)}
+            )
 
     def forward(self, states: Tensor, mask: Tensor) -> Tensor:
         bias = ((1.0 - mask) * -1e4)[:, None, None, :]
-        x = self.norm(F.gelu(self.narrow(self.drop_inputs(states))))
+        x = states
         for layer in self.layers:
             x = layer(x, bias)
         pooled = (average(x, mask), self.pool(x, mask), greatest(x, mask))
@@ -79,14 +97,14 @@ class Dimensions(nn.Module):
 
 @dataclass(frozen=True, slots=True)
 class Texts:
-    """Token states of texts one after another [tokens, 1536], tokens of each, dimensions [N, 3]."""
+    """Token states of texts one after another [tokens, 384], tokens of each, dimensions [N, 3]."""
 
     states: Tensor
     lengths: Tensor
     dimensions: Tensor
 
     def rows(self, chosen: Tensor) -> tuple[Tensor, Tensor]:
-        """Padded states [B, T, 1536] and mask [B, T]."""
+        """Padded states [B, T, 384] and mask [B, T]."""
         ends = self.lengths.cumsum(0)[chosen]
         starts = ends - self.lengths[chosen]
         parts = [self.states[a:b] for a, b in zip(starts.tolist(), ends.tolist(), strict=True)]
@@ -98,7 +116,7 @@ class Texts:
 def read(session: Session, texts: list[str], dimensions: Iterable[object]) -> Texts:
     """The states that the exported text model has for some texts, in bfloat16."""
     lengths = [min(len(one), MAX_TOKENS) + 2 for one in session.reader.read_all(texts)]
-    states = torch.empty((sum(lengths), STATES), dtype=torch.bfloat16)
+    states = torch.empty((sum(lengths), WIDTH), dtype=torch.bfloat16)
     parts = iter(states.split(lengths))
     for at in range(0, len(texts), 1_000):
         _, rows = session.read(texts[at : at + 1_000])
@@ -127,18 +145,34 @@ def loss_of(out: Tensor, want: Tensor, spread: Tensor) -> Tensor:
     return error + (1.0 - agreement).mean()
 
 
-def fit(texts: Texts, dev: Texts, seed: int, epochs: float, batch: int = 128) -> Dimensions:
-    """A network trained on some texts."""
-    torch.manual_seed(seed)
-    net = Dimensions()
-    rate = 1e-3
-    optimizer = torch.optim.AdamW(net.parameters(), lr=rate, weight_decay=0.05)
-    total = int(epochs * len(texts.lengths) / batch)
+def fit(net: Dimensions, texts: Texts, dev: Texts, args: argparse.Namespace) -> Dimensions:
+    """The mean of a network's weights in the second half of its training (Izmailov et al. 2018).
+
+    Goes on from the last checkpoint in WORK.
+    """
+    layers = list(net.layers.parameters())
+    known = {id(parameter) for parameter in layers}
+    heads = [parameter for parameter in net.parameters() if id(parameter) not in known]
+    groups = [{"params": layers, "lr": args.rate}, {"params": heads, "lr": 1e-3}]
+    optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98), weight_decay=0.05, fused=True)
+    base = [group["lr"] for group in optimizer.param_groups]
+    mean = AveragedModel(net)
+    total = int(args.epochs * len(texts.lengths) / args.batch)
     spread = texts.dimensions.std(0)
-    for step, rows in enumerate(_batches(texts, batch, seed, total)):
-        warm = min(1.0, (step + 1) / 100)
+    checkpoint, done = args.work / "checkpoint.pt", 0
+    if checkpoint.exists():
+        saved = torch.load(checkpoint, weights_only=True)
+        net.load_state_dict(saved["net"])
+        mean.load_state_dict(saved["mean"])
+        optimizer.load_state_dict(saved["optimizer"])
+        done = saved["step"]
+    began = time.monotonic()
+    steps = enumerate(_batches(texts, args.batch, args.seed, total), 1)
+    for step, rows in islice(steps, done, None):
+        torch.manual_seed(args.seed * 1_000_000 + step)
+        warm = min(1.0, step / 300)
         scale = warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * step / total)))
-        for group in optimizer.param_groups:
+        for group, rate in zip(optimizer.param_groups, base, strict=True):
             group["lr"] = rate * scale
         net.train()
         with torch.autocast("cpu", torch.bfloat16):
@@ -148,11 +182,24 @@ def fit(texts: Texts, dev: Texts, seed: int, epochs: float, batch: int = 128) ->
         nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
-        if (step + 1) % 400 == 0 or step + 1 == total:
-            found = correlations(predict(net, dev), dev.dimensions.numpy())
-            told = {name: round(r, 4) for name, r in found.items()}
-            LOG.info("step %d/%d dev %s", step + 1, total, told)
-    return net
+        if step >= total / 2 and step % 10 == 0:
+            mean.update_parameters(net)
+        if step % EVERY == 0 or step == total:
+            looked_at = {"last": net, "mean": mean.module} if step >= total / 2 else {"last": net}
+            for name, one in looked_at.items():
+                found = correlations(predict(one, dev), dev.dimensions.numpy())
+                told = {measure: round(r, 4) for measure, r in found.items()}
+                LOG.info("step %d/%d, %s weights, dev %s", step, total, name, told)
+            LOG.info("%.0f texts/s", (step - done) * args.batch / (time.monotonic() - began))
+            saved = {
+                "net": net.state_dict(),
+                "mean": mean.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "step": step,
+            }
+            torch.save(saved, checkpoint)
+    found_net: Dimensions = mean.module
+    return found_net
 
 
 def predict(net: nn.Module, texts: Texts) -> Floats:
@@ -197,17 +244,45 @@ def parameters(version: str, corpus: str, figures: dict[str, float]) -> dict[str
     }
 
 
+def write(net: Dimensions, path: Path, texts: Texts) -> None:
+    """The network in int8, its ranges those of 500 training texts; batch and length free."""
+    lengths = {0: "batch", 1: "length"}
+    with tempfile.TemporaryDirectory() as folder:
+        single = Path(folder) / "float.onnx"
+        torch.onnx.export(
+            net,
+            (torch.zeros(2, 12, WIDTH), torch.ones(2, 12)),
+            str(single),
+            input_names=["states", "mask"],
+            output_names=["dimensions"],
+            dynamic_axes={"states": lengths, "mask": lengths, "dimensions": {0: "batch"}},
+            opset_version=17,
+            dynamo=False,
+        )
+        chosen = torch.arange(0, len(texts.lengths), len(texts.lengths) // 500)
+        samples = [
+            {"states": x.float().numpy(), "mask": mask.numpy()}
+            for x, mask in map(texts.rows, chosen.split(1))
+        ]
+        write_int8(single, path, samples)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--start", type=Path, required=True, help="weights of the text model")
     parser.add_argument("--model", type=Path, default=REPOSITORY / "text_affect")
     parser.add_argument("--teacher", type=Path, default=Path("build/text/teacher"))
     parser.add_argument("--work", type=Path, default=Path("build/text/dimensions"))
     parser.add_argument("--out", type=Path, default=REPOSITORY / "text_dimensions")
-    parser.add_argument("--epochs", type=float, default=6.0)
+    parser.add_argument("--epochs", type=float, default=4.0)
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--rate", type=float, default=2e-4)
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", force=True
+    )
     torch.set_num_threads(args.threads)
     data = Path(os.environ.get("DATA", "../shared/data"))
     args.work.mkdir(parents=True, exist_ok=True)
@@ -215,36 +290,21 @@ def main() -> None:
     rated = list(corpora.emobank(data, "dev"))
     dev = read(session, [r.text for r in rated], [r.dimensions for r in rated])
     kept = args.work / "states.pt"
-    if kept.exists():
-        texts = Texts(*torch.load(kept, weights_only=True))
-    else:
+    if not kept.exists():
         texts = lessons(data, session, args.teacher)
         torch.save((texts.states, texts.lengths, texts.dimensions), kept)
-    weights = args.work / "final.pt"
-    if not weights.exists():
-        torch.save(fit(texts, dev, args.seed, args.epochs).state_dict(), weights)
-    net = Dimensions().eval()
-    net.load_state_dict(torch.load(weights, weights_only=True))
+    texts = Texts(*torch.load(kept, weights_only=True, mmap=True))
+    torch.manual_seed(args.seed)
+    net = Dimensions()
+    net.start(torch.load(args.start, weights_only=True))
+    net = fit(net, texts, dev, args)
     ratings = dev.dimensions.numpy()
     said = predict(net, dev)
     net.stretch(said, ratings)
     figures = correlations(said, ratings)
     (args.out / "1").mkdir(parents=True, exist_ok=True)
-    torch.onnx.export(
-        net,
-        (torch.zeros(2, 12, STATES), torch.ones(2, 12)),
-        str(args.out / "1" / "model.onnx"),
-        input_names=["states", "mask"],
-        output_names=["dimensions"],
-        dynamic_axes={
-            "states": {0: "batch", 1: "length"},
-            "mask": {0: "batch", 1: "length"},
-            "dimensions": {0: "batch"},
-        },
-        opset_version=17,
-        dynamo=False,
-    )
-    told = parameters("1.2.0", "EmoBank dev", figures) | {"run_tokens": str(RUN_TOKENS)}
+    write(net.eval(), args.out / "1" / "model.onnx", texts)
+    told = parameters("1.3.0", "EmoBank dev", figures) | {"run_tokens": str(RUN_TOKENS)}
     configuration.write(args.out, "text_dimensions", told)
     for name, value in figures.items():
         print(json.dumps({"measure": f"emobank_{name}_r", "value": round(value, 4)}))

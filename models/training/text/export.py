@@ -2,33 +2,23 @@
 
     DATA=../shared/data python -m models.training.text.export --work build/text --name main
 
-The encoder is quantised statically, its weights per channel; the heads stay in float. calibrate.py
-must run next: it fits on the very file written here.
+The layers are quantised, the heads stay in float (int8.py). calibrate.py must run next: it fits on
+the very file written here.
 """
 
 import argparse
 import json
 import logging
 import os
-import tempfile
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
-import onnx
 import torch
-from numpy.typing import NDArray
-from onnxruntime.quantization import (
-    CalibrationDataReader,
-    QuantFormat,
-    QuantType,
-    quantize_dynamic,
-    quantize_static,
-)
-from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
-from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from models.training.text import corpora
+from models.training.text.int8 import Inputs, write_int8
 from models.training.text.network import AffectNet
 from models.training.text.schema import CLS, MAX_TOKENS, REPOSITORY, SEP
 from models.training.text.train import minilm_folder
@@ -39,7 +29,7 @@ OUTPUTS = (
     "entity_tags", "states",
 )  # fmt: skip
 TOKEN_OUTPUTS = ("aspect_tags", "aspect_polarity", "entity_tags", "states")
-SPIKED = ("layers.0/down", "layers.1/down", "layers.2/down")
+SPIKED = tuple(f"/net/layers.{i}/down/MatMul" for i in range(3))
 """Products whose inputs have a few huge numbers: their ranges are found token by token."""
 
 
@@ -75,79 +65,19 @@ def write_float(net: AffectNet, path: Path) -> None:
     )
 
 
-class Samples(CalibrationDataReader):  # type: ignore[misc]
-    """Training texts whose activations set the ranges of the int8 model."""
-
-    def __init__(self, data: Path, reader: TokenReader) -> None:
-        corpus = (
-            (corpora.goemotions(data, "train"), 250),
-            (corpora.mams(data, "train"), 100),
-            (corpora.wnut(data, "wnut17train"), 100),
-            ((record for record, _ in corpora.isarcasm(data)), 50),
-        )
-        texts = [record.text for records, count in corpus for record in islice(records, count)]
-        self._tokens = iter([tokens for tokens in reader.read_all(texts) if len(tokens)])
-
-    def get_next(self) -> dict[str, NDArray[np.int64]] | None:
-        """Inputs of the next text, or None after the last."""
-        tokens = next(self._tokens, None)
-        if tokens is None:
-            return None
+def text_inputs(data: Path, reader: TokenReader) -> Iterator[Inputs]:
+    """Training texts, one at a time."""
+    corpus = (
+        (corpora.goemotions(data, "train"), 250),
+        (corpora.mams(data, "train"), 100),
+        (corpora.wnut(data, "wnut17train"), 100),
+        ((record for record, _ in corpora.isarcasm(data)), 50),
+    )
+    texts = [record.text for records, count in corpus for record in islice(records, count)]
+    for tokens in filter(len, reader.read_all(texts)):
         ids = [CLS, *tokens.ids[:MAX_TOKENS], SEP]
         cases = [0, *tokens.cases[:MAX_TOKENS], 0]
-        return {"ids": np.array([ids]), "cases": np.array([cases])}
-
-
-def write_int8(source: Path, target: Path, samples: Samples) -> None:
-    """Encoder matrices and the token table in int8; heads and attention products in float.
-
-    Activation ranges are fixed beforehand (static quantisation): ranges found at run time are those
-    of the whole batch, so a text's result would depend on the texts beside it. The products in
-    SPIKED are `MatMulNBits` of ONNX Runtime, which finds a range for each 128 numbers of a token.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        ready, table, spiked = (Path(folder) / f"{n}.onnx" for n in ("ready", "table", "spiked"))
-        quant_pre_process(str(source), str(ready), skip_symbolic_shape=True)
-        graph = onnx.load(str(ready)).graph
-        lookups = [node.name for node in graph.node if node.op_type == "Gather"]
-        quantize_dynamic(
-            str(ready),
-            str(table),
-            op_types_to_quantize=["Gather"],
-            nodes_to_exclude=[name for name in lookups if "/tokens/" not in name],
-            weight_type=QuantType.QInt8,
-        )
-        model = onnx.load(str(table))
-        weights = {tensor.name for tensor in model.graph.initializer}
-        products = [node for node in model.graph.node if node.op_type == "MatMul"]
-        kept = [
-            node.name
-            for node in products
-            if "/layers." not in node.name or node.input[1] not in weights
-        ]
-        plain = [node.name for node in products if not any(part in node.name for part in SPIKED)]
-        blocks = MatMulNBitsQuantizer(
-            model,
-            bits=8,
-            block_size=128,
-            is_symmetric=True,
-            accuracy_level=4,
-            nodes_to_exclude=plain,
-        )
-        blocks.process()
-        blocks.model.save_model_to_file(str(spiked))
-        quantize_static(
-            str(spiked),
-            str(target),
-            samples,
-            quant_format=QuantFormat.QDQ,
-            op_types_to_quantize=["MatMul"],
-            nodes_to_exclude=kept,
-            per_channel=True,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-            extra_options={"MatMulConstBOnly": True},
-        )
+        yield {"ids": np.array([ids]), "cases": np.array([cases])}
 
 
 def main() -> None:
@@ -163,8 +93,8 @@ def main() -> None:
     single = args.work / args.name / "float.onnx"
     write_float(net, single)
     data = Path(os.environ.get("DATA", "../shared/data"))
-    samples = Samples(data, TokenReader(minilm_folder() / "tokenizer.json"))
-    write_int8(single, args.out / "1" / "model.onnx", samples)
+    samples = list(text_inputs(data, TokenReader(minilm_folder() / "tokenizer.json")))
+    write_int8(single, args.out / "1" / "model.onnx", samples, SPIKED)
     tokenizer = json.loads((minilm_folder() / "tokenizer.json").read_text(encoding="utf-8"))
     tokenizer["truncation"] = tokenizer["padding"] = None
     (args.out / "tokenizer.json").write_text(

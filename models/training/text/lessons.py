@@ -48,14 +48,15 @@ class Lessons:
 
 
 def to_label(data: Path, seed: int) -> list[str]:
-    """Every other GoEmotions comment, EmoBank's training texts and variations of these."""
+    """GoEmotions comments, MAMS reviews, EmoBank's training texts and six variations of these."""
     comments = [
         corpora.with_names(record.text, str(i))
         for i, record in enumerate(corpora.goemotions(data, "train"))
-        if i % 2 == 0
     ]
+    reviews = [record.text for record in corpora.mams(data, "train")]
     rated = [record.text for record in corpora.emobank(data, "train")]
-    return comments + rated + varied(rated, random.Random(f"{seed}-label"))
+    rng = random.Random(f"{seed}-label")
+    return comments + reviews + rated + varied(rated, rng) + varied(rated, rng)
 
 
 def varied(texts: Sequence[str], rng: random.Random) -> list[str]:

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
@@ -13,11 +14,34 @@ from models.training.text.schema import (
     ASPECT_TAGS,
     EMOTIONS,
     ENTITY_TAGS,
+    LAYERS,
     LEVELS,
-    STATE_DEPTHS,
+    STATE_DEPTH,
     WIDTH,
 )
 from services.text.tokens import CASES
+
+
+class _Attention(torch.autograd.Function):
+    """Attention as one operator of ONNX Runtime: queries, keys and values [B, T, width] that lack
+    their biases [3 width], and a mask [B, T] that is 0 at padding."""
+
+    @staticmethod
+    def forward(
+        _context: Any, q: Tensor, k: Tensor, v: Tensor, biases: Tensor, mask: Tensor, heads: int
+    ) -> Tensor:
+        shape = (*q.shape[:2], heads, -1)
+        parts = zip((q, k, v), biases.chunk(3), strict=True)
+        q, k, v = ((x + bias).view(shape).transpose(1, 2) for x, bias in parts)
+        bias = (1.0 - mask[:, None, None, :].float()) * -1e4
+        return F.scaled_dot_product_attention(q, k, v, bias).transpose(1, 2).flatten(2)
+
+    @staticmethod
+    def symbolic(graph: Any, q: Any, k: Any, v: Any, biases: Any, mask: Any, heads: int) -> Any:
+        given = (q, k, v, biases, mask)
+        return graph.op("com.microsoft::MultiHeadAttention", *given, num_heads_i=heads).setType(
+            q.type()
+        )
 
 
 class Layer(nn.Module):
@@ -37,20 +61,23 @@ class Layer(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, bias: Tensor) -> Tensor:
-        batch, length, width = x.shape
-        shape = (batch, length, self.heads, width // self.heads)
-        q = self.query(x).view(shape).transpose(1, 2)
-        k = self.key(x).view(shape).transpose(1, 2)
-        v = self.value(x).view(shape).transpose(1, 2)
-        if torch.onnx.is_in_onnx_export():
-            scores = q @ k.transpose(2, 3) / (width // self.heads) ** 0.5 + bias
-            mixed = scores.softmax(-1) @ v
-        else:
-            drop = self.dropout.p if self.training else 0.0
-            mixed = F.scaled_dot_product_attention(q, k, v, bias.to(q.dtype), dropout_p=drop)
-        mixed = mixed.transpose(1, 2).reshape(batch, length, width)
+        mixed = self._exported(x, bias) if torch.onnx.is_in_onnx_export() else self._mix(x, bias)
         x = self.out_norm(x + self.dropout(self.out(mixed)))
         return self.down_norm(x + self.dropout(self.down(F.gelu(self.up(x)))))
+
+    def _mix(self, x: Tensor, bias: Tensor) -> Tensor:
+        shape = (*x.shape[:2], self.heads, -1)
+        q, k, v = (f(x).view(shape).transpose(1, 2) for f in (self.query, self.key, self.value))
+        drop = self.dropout.p if self.training else 0.0
+        mixed = F.scaled_dot_product_attention(q, k, v, bias.to(q.dtype), dropout_p=drop)
+        return mixed.transpose(1, 2).flatten(2)
+
+    def _exported(self, x: Tensor, bias: Tensor) -> Tensor:
+        parts = (self.query, self.key, self.value)
+        products = (x @ part.weight.T for part in parts)
+        biases = torch.cat([part.bias for part in parts])
+        out: Tensor = _Attention.apply(*products, biases, (bias[:, 0, 0] == 0).int(), self.heads)
+        return out
 
 
 class Pool(nn.Module):
@@ -79,11 +106,11 @@ class AffectNet(nn.Module):
     """Encoder with heads for emotions, sentiment, subjectivity, sarcasm, aspects and entities.
 
     Input: token ids [B, T] framed by [CLS] and [SEP], padded with 0, and letter cases [B, T].
-    Output: a dict of logits; `states` [B, T, 1536] feed the dimensions model.
+    Output: a dict of logits; `states` [B, T, 384] feed the dimensions model.
     """
 
     def __init__(
-        self, dropout: float = 0.1, width: int = WIDTH, layers: int = 6, words: int = 30522
+        self, dropout: float = 0.1, width: int = WIDTH, layers: int = LAYERS, words: int = 30522
     ) -> None:
         super().__init__()
         self.tokens = nn.Embedding(words, width)
@@ -143,7 +170,7 @@ class AffectNet(nn.Module):
     def forward(self, ids: Tensor, cases: Tensor) -> dict[str, Tensor]:
         depths, mask = self.encode(ids, cases)
         out = self.say(depths[-1], mask, self.affect(depths[-1], mask))
-        return {**out, "states": torch.cat([depths[i] for i in STATE_DEPTHS], -1)}
+        return {**out, "states": depths[STATE_DEPTH]}
 
     def of_layers(self, weights: dict[str, Tensor], names: dict[str, str]) -> dict[str, Tensor]:
         """The weights of the layers by our names, from those of transformers by theirs."""

@@ -8,14 +8,14 @@ import numpy as np
 REPOSITORY = Path(__file__).parents[2] / "repository"
 
 WIDTH = 384
-STATE_DEPTHS = (0, 2, 4, 6)
-"""Layers after which the token states feed the dimensions model; 0 is before the first."""
-STATES = len(STATE_DEPTHS) * WIDTH
+LAYERS = 6
+STATE_DEPTH = 2
+"""Layers after which the dimensions model goes on from the token states with layers of its own."""
 MULTILINGUAL_EMBEDDING = 3 * WIDTH
 CLS, SEP = 101, 102
 MAX_TOKENS = 62
 """Content tokens of the longest input trained on; the service's window."""
-RUN_TOKENS = 384
+RUN_TOKENS = 256
 """Most tokens in one run of a model, padding included: bounds memory and lets others in."""
 
 EMOTIONS = 28

@@ -3,6 +3,7 @@
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cache
 from math import ceil
 from typing import cast
 
@@ -100,7 +101,9 @@ class _Model:
     def __init__(
         self, folder: ModelFolder, executor: ThreadPoolExecutor, instances: int, threads: int
     ) -> None:
+        _share_memory()
         options = onnxruntime.SessionOptions()
+        options.add_session_config_entry("session.use_env_allocators", "1")
         options.intra_op_num_threads = threads // instances
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
@@ -194,6 +197,16 @@ class _Model:
             outputs = self._session.run(names, joined)
         parts = [np.split(output, np.cumsum(counts)[:-1]) for output in outputs]
         return [dict(zip(names, part, strict=True)) for part in zip(*parts, strict=True)]
+
+
+@cache
+def _share_memory() -> None:
+    """Has all models of this process work in the same memory; each would keep as much for itself as
+    its largest batch ever took."""
+    memory = onnxruntime.OrtMemoryInfo(
+        "Cpu", onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT
+    )
+    onnxruntime.create_and_register_allocator(memory, onnxruntime.OrtArenaCfg({}))
 
 
 def _count(inputs: Arrays) -> int:

@@ -195,7 +195,7 @@ def main() -> None:
         opset_version=17,
         dynamo=False,
     )
-    told = parameters("1.0.0", "EmoBank dev (English)", figures)
+    told = parameters("1.1.0", "EmoBank dev (English)", figures)
     configuration.write(folder, MULTILINGUAL.dimensions, told)
 
 
