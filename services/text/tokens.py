@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tokenizers import Encoding, Tokenizer
+from tokenizers import Tokenizer
 
 CASE_LOWER, CASE_CAPITALISED, CASE_UPPER, CASE_MIXED, CASE_DIGITS = range(5)
 CASES = 5
@@ -100,11 +100,6 @@ class TokenReader:
             raise ValueError(f"The tokenizer has no {token}.")
         return found
 
-    def _encode(self, texts: list[str]) -> list[Encoding]:
-        if len(texts) == 1:  # without the threads that a batch is spread over
-            return [self._tokenizer.encode(texts[0], add_special_tokens=False)]
-        return self._tokenizer.encode_batch(texts, add_special_tokens=False)
-
     def known_share(self, tokens: Tokens) -> float:
         """Share of tokens in the vocabulary; 1 for no tokens."""
         return 1.0 - tokens.ids.count(self._unknown) / len(tokens) if len(tokens) else 1.0
@@ -116,7 +111,7 @@ class TokenReader:
     def read_all(self, texts: Sequence[str]) -> list[Tokens]:
         """Tokens of several texts, in order."""
         spelt = [spell_emoji(_SURROGATE.sub("\ufffd", text)) for text in texts]
-        encoded = self._encode([text for text, _ in spelt])
+        encoded = self._tokenizer.encode_batch([s for s, _ in spelt], add_special_tokens=False)
         return [
             _tokens(text, origin, item.ids, item.offsets, item.word_ids)
             for (text, origin), item in zip(spelt, encoded, strict=True)

@@ -198,8 +198,8 @@ def fit(net: Dimensions, texts: Texts, dev: Texts, args: argparse.Namespace) -> 
                 "step": step,
             }
             torch.save(saved, checkpoint)
-    found_net: Dimensions = mean.module
-    return found_net
+    averaged: Dimensions = mean.module
+    return averaged
 
 
 def predict(net: nn.Module, texts: Texts) -> Floats:

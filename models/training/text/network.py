@@ -22,6 +22,16 @@ from models.training.text.schema import (
 from services.text.tokens import CASES
 
 
+def _mixed(
+    q: Tensor, k: Tensor, v: Tensor, bias: Tensor, heads: int, dropout: float = 0.0
+) -> Tensor:
+    """Attention [B, T, width] of queries, keys and values [B, T, width]."""
+    shape = (*q.shape[:2], heads, -1)
+    q, k, v = (x.view(shape).transpose(1, 2) for x in (q, k, v))
+    mixed = F.scaled_dot_product_attention(q, k, v, bias.to(q.dtype), dropout_p=dropout)
+    return mixed.transpose(1, 2).flatten(2)
+
+
 class _Attention(torch.autograd.Function):
     """Attention as one operator of ONNX Runtime: queries, keys and values [B, T, width] that lack
     their biases [3 width], and a mask [B, T] that is 0 at padding."""
@@ -30,11 +40,9 @@ class _Attention(torch.autograd.Function):
     def forward(
         _context: Any, q: Tensor, k: Tensor, v: Tensor, biases: Tensor, mask: Tensor, heads: int
     ) -> Tensor:
-        shape = (*q.shape[:2], heads, -1)
-        parts = zip((q, k, v), biases.chunk(3), strict=True)
-        q, k, v = ((x + bias).view(shape).transpose(1, 2) for x, bias in parts)
+        of_q, of_k, of_v = biases.chunk(3)
         bias = (1.0 - mask[:, None, None, :].float()) * -1e4
-        return F.scaled_dot_product_attention(q, k, v, bias).transpose(1, 2).flatten(2)
+        return _mixed(q + of_q, k + of_k, v + of_v, bias, heads)
 
     @staticmethod
     def symbolic(graph: Any, q: Any, k: Any, v: Any, biases: Any, mask: Any, heads: int) -> Any:
@@ -61,16 +69,14 @@ class Layer(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, bias: Tensor) -> Tensor:
-        mixed = self._exported(x, bias) if torch.onnx.is_in_onnx_export() else self._mix(x, bias)
+        if torch.onnx.is_in_onnx_export():
+            mixed = self._exported(x, bias)
+        else:
+            drop = self.dropout.p if self.training else 0.0
+            parts = (self.query(x), self.key(x), self.value(x))
+            mixed = _mixed(*parts, bias, self.heads, drop)
         x = self.out_norm(x + self.dropout(self.out(mixed)))
         return self.down_norm(x + self.dropout(self.down(F.gelu(self.up(x)))))
-
-    def _mix(self, x: Tensor, bias: Tensor) -> Tensor:
-        shape = (*x.shape[:2], self.heads, -1)
-        q, k, v = (f(x).view(shape).transpose(1, 2) for f in (self.query, self.key, self.value))
-        drop = self.dropout.p if self.training else 0.0
-        mixed = F.scaled_dot_product_attention(q, k, v, bias.to(q.dtype), dropout_p=drop)
-        return mixed.transpose(1, 2).flatten(2)
 
     def _exported(self, x: Tensor, bias: Tensor) -> Tensor:
         parts = (self.query, self.key, self.value)

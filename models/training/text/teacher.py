@@ -21,7 +21,7 @@ _BUCKETS, _FARTHEST = 32, 128
 
 
 class Teacher(AffectNet):
-    """Same inputs and outputs as AffectNet, and `dimensions` [B, 3] instead of `embedding`."""
+    """Same inputs and outputs as AffectNet, and `dimensions` [B, 3] instead of `states`."""
 
     def __init__(self, dropout: float = 0.1) -> None:
         super().__init__(dropout, TEACHER_WIDTH, 12, 30527)
