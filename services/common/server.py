@@ -244,7 +244,12 @@ class _Call:
     def _start(self) -> float:
         telemetry.request_id.set(self._request_id)
         caller.current.set(self._caller)
-        self._span = tracing.begin(self._method[1:], self._metadata.items(), self._request_id)
+        self._span = tracing.begin(
+            self._method[1:],
+            self._metadata.items(),
+            self._request_id,
+            continued=self._caller is not None,
+        )
         metrics.RPC_IN_FLIGHT.inc()
         return time.perf_counter()
 

@@ -8,6 +8,7 @@ children and log lines find it; each request and each call is a task of its own.
 from __future__ import annotations
 
 import os
+import random
 import re
 import socket
 from collections.abc import Iterable, Iterator, Mapping
@@ -31,15 +32,14 @@ _NOT_SAMPLED = re.compile(
     r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f][02468ace]", re.ASCII
 )
 
-_NOBODYS = f"00-{'f' * 32}-{'f' * 16}-00"
-"""The traceparent of every request that began here and is not recorded: always the same, so that
-HTTP/2 sends it as a number."""
-
 _tracer: trace.Tracer | None = None
 _parent_decides = False
+_share = 1.0
+"""Of the requests that begin in the mesh, how many are recorded at most; the sampler sees those."""
 
-_unrecorded: ContextVar[str] = ContextVar("unrecorded", default="")
-"""The traceparent that a request which is not recorded carries onwards."""
+_carried: ContextVar[str | None] = ContextVar("carried", default="")
+"""The traceparent that a request which is not recorded carries onwards, "" where nobody gave it
+one; None where the current span is recorded and says itself."""
 
 
 def start(service: str, version: str) -> None:
@@ -48,14 +48,14 @@ def start(service: str, version: str) -> None:
     OpenTelemetry's own variables choose which: OTEL_TRACES_SAMPLER=parentbased_traceidratio with
     OTEL_TRACES_SAMPLER_ARG=0.01 keeps one request of a hundred.
     """
-    global _tracer, _parent_decides
+    global _tracer, _parent_decides, _share
     if not os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"):
         return
     from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
-    from opentelemetry.sdk.trace.sampling import ParentBased
+    from opentelemetry.sdk.trace.sampling import ALWAYS_ON, ParentBased, TraceIdRatioBased
 
     resource = Resource.create(
         {
@@ -68,30 +68,46 @@ def start(service: str, version: str) -> None:
     provider = TracerProvider(resource=resource)
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     trace.set_tracer_provider(provider)
+    if isinstance(provider.sampler, ParentBased):
+        _parent_decides = True
+        if isinstance(provider.sampler._root, TraceIdRatioBased):
+            _share = provider.sampler._root.rate
+            provider.sampler = ParentBased(ALWAYS_ON)
     _tracer = provider.get_tracer("affectmesh", version)
-    _parent_decides = isinstance(provider.sampler, ParentBased)
 
 
-def begin(name: str, carrier: Iterable[tuple[str | bytes, str | bytes]], request_id: str) -> Span:
+def begin(
+    name: str,
+    carrier: Iterable[tuple[str | bytes, str | bytes]],
+    request_id: str,
+    continued: bool = False,
+) -> Span:
     """Begins the span of what was asked for from outside, under the parent in its headers.
 
-    It is current until the task ends; its owner calls `finish`.
+    Without a parent a trace begins, for as many as the sampler wants. What another part of the mesh
+    began and calls here for (`continued`) has one where it is recorded, and begins none. The span
+    is current until the task ends; its owner calls `finish`.
     """
     if _tracer is None:
         return _NOTHING
     given = next((value for key, value in carrier if key in (KEY, b"traceparent")), "")
     parent = given.decode("latin-1") if isinstance(given, bytes) else given
     if _parent_decides and _NOT_SAMPLED.fullmatch(parent):
-        _unrecorded.set(parent)
+        _carried.set(parent)
         return _NOTHING
     outer = _PROPAGATOR.extract({KEY: parent}) if parent else context.Context()
+    has_parent = bool(parent) and trace.get_current_span(outer).get_span_context().is_valid
+    if not has_parent and (continued or random.random() >= _share):  # noqa: S311
+        _carried.set("")
+        return _NOTHING
     attributes = {"affectmesh.request_id": request_id}
     begun = _tracer.start_span(name, outer, SpanKind.SERVER, attributes)
+    current = trace.set_span_in_context(begun)
     if begun.is_recording():
-        _unrecorded.set("")
-        context.attach(trace.set_span_in_context(begun))
+        _carried.set(None)
+        context.attach(current)
     else:
-        _unrecorded.set(_traceparent(trace.set_span_in_context(begun)) if parent else _NOBODYS)
+        _carried.set(_traceparent(current))
     return begun
 
 
@@ -106,7 +122,7 @@ def finish(begun: Span, code: str, failed: bool = False) -> None:
 
 def span(name: str, attributes: Attributes) -> AbstractContextManager[None]:
     """A part of what the current span covers; a failure is noted by its code alone."""
-    if _tracer is None or not trace.get_current_span().is_recording():
+    if _tracer is None or _carried.get() is not None:
         return nullcontext()
     return _span(_tracer, name, attributes)
 
@@ -126,18 +142,18 @@ def _span(tracer: trace.Tracer, name: str, attributes: Attributes) -> Iterator[N
 
 def metadata() -> tuple[tuple[str, str], ...]:
     """What a call onwards carries of the current span."""
-    if _tracer is None:
-        return ()
-    traceparent = _unrecorded.get() or _traceparent()
+    traceparent = _current()
     return ((KEY, traceparent),) if traceparent else ()
 
 
 def trace_id() -> str:
-    """The id of the current trace in hexadecimal; "" where there is none, or nobody knows it."""
-    if _tracer is None:
-        return ""
-    traceparent = _unrecorded.get() or _traceparent()
-    return "" if traceparent == _NOBODYS else traceparent[3:35]
+    """The id of the current trace in hexadecimal; "" where there is none."""
+    return _current()[3:35]
+
+
+def _current() -> str:
+    carried = _carried.get()
+    return _traceparent() if carried is None else carried
 
 
 def _traceparent(of: context.Context | None = None) -> str:

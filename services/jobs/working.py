@@ -13,7 +13,7 @@ from sqlalchemy import RowMapping, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from affectmesh.v1 import jobs_pb2 as pb
-from services.common import caller, errors, telemetry
+from services.common import caller, errors, telemetry, tracing
 from services.common.caller import Caller
 from services.jobs import leases, messages
 from services.jobs.batches import Batches
@@ -113,15 +113,23 @@ class Worker:
     async def _see_through(self, row: RowMapping, hold: Hold) -> None:
         telemetry.request_id.set(hold.job_id)
         caller.current.set(_caller(row))
+        span = tracing.begin(f"job {messages.kind_name(row['kind'])}", (), hold.job_id)
+        code, failed = "CANCELLED", False
         try:
             await self._finish(row, hold, await self._input(row, hold))
+            code = "OK"
         except OverPlan as error:
+            code = error.problem.code
             await self._end(hold, Ending(State.REJECTED, error.problem))
         except errors.AffectMeshError as error:
+            code, failed = error.code, error.http_status >= 500
             await self._fail(hold, error, again=error.retriable)
         except Exception:
+            code, failed = errors.Internal.code, True
             log.exception("job failed", job_id=hold.job_id)
             await self._fail(hold, errors.Internal(), again=True)
+        finally:
+            tracing.finish(span, code, failed)
 
     async def _finish(self, row: RowMapping, hold: Hold, media: pb.Media | None) -> None:
         work = Work(row["org_id"], row["kind"], json.loads(row["options"]), media)

@@ -53,6 +53,16 @@ class Collector:
             time.sleep(0.2)
         return self.spans(trace)
 
+    def wait_for_trace(self, name: str) -> str:
+        """The trace that a span of this name is in, once there is one; "" where none comes."""
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            for span in self._all():
+                if span.name == name:
+                    return span.trace
+            time.sleep(0.2)
+        return ""
+
     def wait_for_service(self, trace: str, names: set[str], service: str) -> list[Span]:
         """The same, once there is a span of this service, too."""
         self.wait_for(trace, names)

@@ -14,11 +14,13 @@ from services.common.settings import SERVICES
 from services.mesh.temporary import TemporaryMesh
 from tests.common.certificates import Authority
 from tests.envoy.servers import Envoy
+from tests.fusion.recordings import SAMPLES
 from tests.mesh import waiting
 from tests.observability.sink import Collector, Span, collector
 
 pytestmark = pytest.mark.slow
 
+VOICE = SAMPLES / "voice" / "austen-0880.flac"
 TEXT = "Marguerite Blanchefleur was so happy to see the rain stop."
 NAMES = ("Marguerite", "Blanchefleur")
 
@@ -129,6 +131,20 @@ async def test_one_trace_goes_from_envoy_through_mutual_tls_to_the_models(
     assert named(spans, "model text_affect").parent == named(spans, call).id
     edges = {span.id for span in direct if span.service == "affectmesh-envoy"}
     assert named(direct, call).parent in edges
+
+
+def test_a_job_is_a_trace_of_its_own(traced: TemporaryMesh, sink: Collector) -> None:
+    headers = {"x-wia-api-key": traced.key}
+    with httpx.Client(base_url=traced.address, headers=headers, timeout=60) as client:
+        media = client.post("/v1/media", files={"file": ("speech.flac", VOICE.read_bytes())}).json()
+        client.post("/v1/jobs", json={"kind": "voice", "input": {"media_id": media["media_id"]}})
+    job = sink.wait_for_trace("job voice")
+    call = "affectmesh.v1.VoiceService/AnalyzeVoice"
+    spans = sink.wait_for(job, {"job voice", call})
+    root = named(spans, "job voice")
+    assert root.service.startswith("affectmesh-worker")
+    assert not root.parent
+    assert named(spans, call).parent == root.id
 
 
 def test_what_the_edge_does_not_sample_is_not_exported(
