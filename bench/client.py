@@ -1,14 +1,15 @@
 """The load: keep-alive connections that each send a request as soon as the last is answered.
 
 A process of its own, so that its CPU is nobody else's. It reads one Load as JSON from stdin,
-prints `begin` when it is warm, waits for a line, and prints one Outcome as JSON when the last
-answer is in.
+prints `begin` when it is warm, waits for a line, and writes one Outcome as JSON to the file it was
+named when the last answer is in.
 """
 
 import asyncio
 import sys
 import time
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import cast
 
 import httptools
@@ -34,10 +35,12 @@ class Load:
 
 @dataclass
 class Outcome:
-    """What came back. `latencies_ms` of requests answered as expected, `failed` by other status."""
+    """What came back. `latencies_ms` of requests answered as expected, and when each answer came
+    (`answered_s`, of the clock that all processes of a machine share), `failed` by other status."""
 
     seconds: float = 0.0
     latencies_ms: list[float] = field(default_factory=list)
+    answered_s: list[float] = field(default_factory=list)
     failed: dict[str, int] = field(default_factory=dict)
     first_failure: str = ""
 
@@ -89,24 +92,26 @@ async def drive(load: Load) -> Outcome:
     print("begin", flush=True)
     sys.stdin.readline()
     outcome = Outcome()
-    began = time.perf_counter()
+    began = time.monotonic()
     await asyncio.gather(
         *(
             _repeat(connection, began + load.seconds, load.status, outcome)
             for connection in connections
         )
     )
-    outcome.seconds = time.perf_counter() - began
+    outcome.seconds = time.monotonic() - began
     for connection in connections:
         connection.transport.close()
     return outcome
 
 
 async def _repeat(connection: _Connection, until: float, expected: int, outcome: Outcome) -> None:
-    while (started := time.perf_counter()) < until:
+    while (started := time.monotonic()) < until:
         status, body = await connection.ask()
         if status == expected:
-            outcome.latencies_ms.append(1000 * (time.perf_counter() - started))
+            answered = time.monotonic()
+            outcome.latencies_ms.append(1000 * (answered - started))
+            outcome.answered_s.append(answered)
         else:
             outcome.failed[str(status)] = outcome.failed.get(str(status), 0) + 1
             outcome.first_failure = outcome.first_failure or body.decode(errors="replace")
@@ -124,4 +129,4 @@ def _request(load: Load) -> bytes:
 
 if __name__ == "__main__":
     found = uvloop.run(drive(Load(**orjson.loads(sys.stdin.readline()))))
-    print(orjson.dumps(asdict(found)).decode(), flush=True)
+    Path(sys.argv[1]).write_bytes(orjson.dumps(asdict(found)))

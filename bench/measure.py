@@ -3,12 +3,17 @@
 import statistics
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Self
 from urllib.parse import urlsplit
 
 import orjson
 
-from bench.client import Load
+from bench.client import Load, Outcome
 from bench.usage import cpu_seconds, difference
 from services.cli.samples import SampleRequest
 from services.mesh.temporary import TemporaryMesh
@@ -30,49 +35,81 @@ class Row:
     first_failure: str
 
 
+class Client:
+    """Drives a mesh with one kind of request, from a process of its own."""
+
+    def __init__(self, process: subprocess.Popen[str], outcome: Path) -> None:
+        self._process = process
+        self._outcome = outcome
+
+    def go(self) -> None:
+        """Begins."""
+        self._tell("go")
+
+    def outcome(self) -> Outcome:
+        """What came back, once the last answer is in."""
+        if self._process.wait():
+            raise RuntimeError("The client failed.")
+        return Outcome(**orjson.loads(self._outcome.read_bytes()))
+
+    def _tell(self, line: str) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(line + "\n")
+        self._process.stdin.flush()
+
+    def _warm_up(self, load: Load) -> None:
+        assert self._process.stdout is not None
+        self._tell(orjson.dumps(asdict(load)).decode())
+        if self._process.stdout.readline() != "begin\n":
+            raise RuntimeError("The client ended before it began.")
+
+    @classmethod
+    @contextmanager
+    def of(
+        cls, mesh: TemporaryMesh, sample: SampleRequest, clients: int, seconds: float
+    ) -> Iterator[Self]:
+        """One that is warm."""
+        address = urlsplit(mesh.address)
+        load = Load(
+            host=address.hostname or "",
+            port=address.port or 0,
+            path=sample.path,
+            key=mesh.key,
+            body=orjson.dumps(sample.body).decode(),
+            clients=clients,
+            seconds=seconds,
+            status=sample.status,
+        )
+        with TemporaryDirectory() as folder:
+            outcome = Path(folder) / "outcome.json"
+            command = [sys.executable, "-m", "bench.client", str(outcome)]
+            pipe = subprocess.PIPE
+            with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as process:
+                client = cls(process, outcome)
+                client._warm_up(load)
+                yield client
+
+
 def measure(mesh: TemporaryMesh, sample: SampleRequest, clients: int, seconds: float) -> Row:
     """Drives a mesh with one kind of request; CPU is that of the mesh alone."""
-    address = urlsplit(mesh.address)
-    load = Load(
-        host=address.hostname or "",
-        port=address.port or 0,
-        path=sample.path,
-        key=mesh.key,
-        body=orjson.dumps(sample.body).decode(),
-        clients=clients,
-        seconds=seconds,
-        status=sample.status,
-    )
-    with subprocess.Popen(
-        [sys.executable, "-m", "bench.client"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as client:
-        assert client.stdin is not None
-        assert client.stdout is not None
-        client.stdin.write(orjson.dumps(asdict(load)).decode() + "\n")
-        client.stdin.flush()
-        if client.stdout.readline() != "begin\n":
-            raise RuntimeError(f"The client of {sample.kind} ended before it began.")
+    with Client.of(mesh, sample, clients, seconds) as client:
         before = cpu_seconds(mesh)
-        client.stdin.write("go\n")
-        client.stdin.flush()
-        outcome = orjson.loads(client.stdout.readline())
+        client.go()
+        outcome = client.outcome()
         used = difference(before, cpu_seconds(mesh))
-    latencies = sorted(outcome["latencies_ms"])
-    sent = len(latencies) + sum(outcome["failed"].values())
+    latencies = sorted(outcome.latencies_ms)
+    sent = len(latencies) + sum(outcome.failed.values())
     return Row(
         kind=sample.kind,
         clients=clients,
         requests=len(latencies),
-        requests_per_s=len(latencies) / outcome["seconds"],
+        requests_per_s=len(latencies) / outcome.seconds,
         p50_ms=_quantile(latencies, 50),
         p99_ms=_quantile(latencies, 99),
         cpu_ms=1000 * sum(used.values()) / sent,
         cpu_ms_by_process={name: 1000 * spent / sent for name, spent in used.items()},
-        failed=outcome["failed"],
-        first_failure=outcome["first_failure"],
+        failed=outcome.failed,
+        first_failure=outcome.first_failure,
     )
 
 

@@ -2,23 +2,25 @@
 
 First the work itself: what gateway and text service count and trace for one request that is not
 sampled, timed apart, beside what the request costs (bench/costs.json). Then a whole mesh that
-counts, is scraped every 30 s, and traces one request of a hundred to a collector: between turns its
-processes are told to stop all of it and to go on (bench/switched), since two meshes started alike
-differ by more than that. Each round has two turns with it around two without, and is compared in
-itself; what the rounds differ by says how sure the mean is.
+counts, is scraped every 30 s, and traces one request of a hundred to a collector: while it is
+driven, its processes are told to stop all of it and to go on (bench/switched), every second, since
+two meshes started alike, and the same one a minute later, differ by more than that. Each round has
+two spells with it around two without, and is compared in itself; what the rounds differ by says how
+sure the mean is.
 """
 
 import argparse
+import bisect
 import math
 import os
 import signal
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import Context
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
@@ -29,17 +31,26 @@ from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_serv
 from affectmesh.v1 import text_pb2, types_pb2
 from bench.__main__ import GATEWAY, SMALL_TEXT
 from bench.capacity import COSTS, Costs
-from bench.measure import Row, measure
+from bench.measure import Client
+from bench.usage import cpu_seconds
 from services.cli.samples import SampleRequest
 from services.common import drift, metrics, tracing
 from services.common.settings import SERVICES
 from services.mesh.temporary import TemporaryMesh
 
 CLIENTS = 8
-SECONDS = 3.0
+SPELL_S = 0.5
+SWITCHING_S = 0.02
+"""What is not counted after a switch: requests that were begun before it."""
+
+SLOWER = 1.2
+"""How much longer than its spells a run may take, for reading what CPU was used."""
+
 SAMPLES = (GATEWAY, SMALL_TEXT)
 SCRAPE_EVERY_S = 30.0
 """As the chart has it."""
+
+WARM_UP_S = 2.0
 
 TARGET = 0.05
 SWITCHED = Path(__file__).parent / "switched"
@@ -48,8 +59,8 @@ SWITCHED = Path(__file__).parent / "switched"
 def main() -> None:
     """Measures and prints."""
     parser = argparse.ArgumentParser(prog="python -m bench.observability")
-    parser.add_argument("--starts", type=int, default=4, help="of the mesh")
-    parser.add_argument("--rounds", type=int, default=5, help="of four turns, after each start")
+    parser.add_argument("--starts", type=int, default=2, help="of the mesh")
+    parser.add_argument("--rounds", type=int, default=90, help="of four spells, after each start")
     arguments = parser.parse_args()
     path = os.pathsep.join(filter(None, (str(SWITCHED), os.environ.get("PYTHONPATH", ""))))
     with _collector() as (address, sink):
@@ -68,21 +79,34 @@ def main() -> None:
         for start in range(arguments.starts):
             print(f"start {start + 1} of {arguments.starts} …", flush=True)
             with TemporaryMesh({**observed, "PYTHONPATH": path}) as mesh:
-                turns = _Turns(mesh)
                 for sample in SAMPLES:
-                    for _ in range(arguments.rounds):
-                        rounds[sample.kind].append(turns.round(sample))
-        for kind, found in rounds.items():
-            _print(kind, found)
+                    found = rounds[sample.kind]
+                    found += _Switching(mesh, sample).rounds(arguments.rounds)
+                    _print(sample.kind, found)
         print(f"spans that came: {sink.spans}")
 
 
 @dataclass(frozen=True)
-class _Round:
-    """Turns of a mesh that is observed, and of the same mesh while it is not."""
+class _Spell:
+    """A time in which a mesh was observed, or not, what CPU it used, and what it answered."""
 
-    observed: tuple[Row, Row]
-    unobserved: tuple[Row, Row]
+    began: float
+    ended: float
+    cpu_s: float
+    answered: int = 0
+
+    def with_answers(self, answered_s: Sequence[float]) -> "_Spell":
+        """It, knowing when each answer came."""
+        came = bisect.bisect(answered_s, self.ended) - bisect.bisect(answered_s, self.began)
+        return replace(self, answered=came)
+
+
+@dataclass(frozen=True)
+class _Round:
+    """Spells in which a mesh was observed, and in which it was not."""
+
+    observed: tuple[_Spell, ...]
+    unobserved: tuple[_Spell, ...]
 
     @property
     def lost(self) -> float:
@@ -90,41 +114,63 @@ class _Round:
         return 1.0 - _per_s(self.observed) / _per_s(self.unobserved)
 
 
-class _Turns:
+class _Switching:
     """Drives one mesh, observed and not."""
 
-    def __init__(self, mesh: TemporaryMesh) -> None:
+    def __init__(self, mesh: TemporaryMesh, sample: SampleRequest) -> None:
         self._mesh = mesh
+        self._sample = sample
         self._unscraped_s = 0.0
 
-    def round(self, sample: SampleRequest) -> _Round:
-        """Observed, twice not, observed: a machine that slows down meanwhile favours neither."""
-        first = self._observed(sample)
-        self._tell(signal.SIGUSR1)
-        unobserved = (self._turn(sample), self._turn(sample))
-        self._tell(signal.SIGUSR2)
-        return _Round((first, self._observed(sample)), unobserved)
+    def rounds(self, count: int) -> list[_Round]:
+        """So many rounds."""
+        seconds = WARM_UP_S + SLOWER * 4 * SPELL_S * count
+        with Client.of(self._mesh, self._sample, CLIENTS, seconds) as client:
+            client.go()
+            time.sleep(WARM_UP_S)
+            spells = [self._round() for _ in range(count)]
+            ended = time.monotonic()
+            outcome = client.outcome()
+        answered_s = sorted(outcome.answered_s)
+        if outcome.failed or answered_s[-1] < ended:
+            raise RuntimeError(f"{self._sample.kind}: {outcome.first_failure or 'it ended early'}")
+        return [
+            _Round(
+                tuple(spell.with_answers(answered_s) for spell in (first, last)),
+                tuple(spell.with_answers(answered_s) for spell in between),
+            )
+            for first, *between, last in spells
+        ]
 
-    def _observed(self, sample: SampleRequest) -> Row:
+    def _round(self) -> list[_Spell]:
+        """Observed, twice not, observed: a machine that slows down meanwhile favours neither."""
+        first = self._observed()
+        self._tell(signal.SIGUSR1)
+        unobserved = [self._spell(), self._spell()]
+        self._tell(signal.SIGUSR2)
+        return [first, *unobserved, self._observed()]
+
+    def _observed(self) -> _Spell:
         with ThreadPoolExecutor(1) as pool:
-            self._unscraped_s += SECONDS
+            self._unscraped_s += SPELL_S
             if self._unscraped_s >= SCRAPE_EVERY_S:
                 self._unscraped_s = 0.0
                 pool.submit(self._scrape)
-            return self._turn(sample)
+            return self._spell()
 
-    def _turn(self, sample: SampleRequest) -> Row:
-        row = measure(self._mesh, sample, CLIENTS, SECONDS)
-        if row.failed:
-            raise RuntimeError(f"{sample.kind} failed: {row.first_failure}")
-        return row
+    def _spell(self) -> _Spell:
+        time.sleep(SWITCHING_S)
+        before = sum(cpu_seconds(self._mesh).values())
+        began = time.monotonic()
+        time.sleep(SPELL_S)
+        ended = time.monotonic()
+        return _Spell(began, ended, sum(cpu_seconds(self._mesh).values()) - before)
 
     def _tell(self, number: signal.Signals) -> None:
         for name in SERVICES:
             os.kill(self._mesh.pid(name), number)
 
     def _scrape(self) -> None:
-        time.sleep(SECONDS / 2)
         settings = self._mesh.settings
         for name in SERVICES:
             connection = HTTPConnection(settings.host, settings.metrics_port(name))
@@ -133,17 +179,17 @@ class _Turns:
             connection.close()
 
 
-def _per_s(rows: tuple[Row, Row]) -> float:
-    return statistics.mean(row.requests_per_s for row in rows)
+def _per_s(spells: Iterable[_Spell]) -> float:
+    return statistics.mean(spell.answered / (spell.ended - spell.began) for spell in spells)
 
 
 def _print(kind: str, rounds: list[_Round]) -> None:
     """What was served either way, and what being observed takes, with its standard error."""
     for name in ("unobserved", "observed"):
-        rows = [row for found in rounds for row in getattr(found, name)]
-        per_s = statistics.median(row.requests_per_s for row in rows)
-        spent_ms = statistics.median(row.cpu_ms for row in rows)
-        print(f"{kind:12} {name:10} {per_s:>8.1f}/s {spent_ms:>8.3f} ms of CPU")
+        spells = [spell for found in rounds for spell in getattr(found, name)]
+        cpu_s, answered = sum(one.cpu_s for one in spells), sum(one.answered for one in spells)
+        spent_ms = 1000 * cpu_s / answered
+        print(f"{kind:12} {name:10} {_per_s(spells):>8.1f}/s {spent_ms:>8.3f} ms of CPU")
     losses = [found.lost for found in rounds]
     lost = statistics.mean(losses)
     error = statistics.stdev(losses) / math.sqrt(len(losses)) if len(losses) > 1 else math.nan

@@ -1,15 +1,15 @@
 """Put on PYTHONPATH, has a process of the mesh stop counting and tracing, and go on.
 
-It stops at SIGUSR1 and goes on at SIGUSR2. One process is measured both ways, since two that are
-started alike differ by more than what is sought.
+It stops at SIGUSR1 and goes on at SIGUSR2, which may come between any two steps of a request. One
+process is measured both ways, since two that are started alike differ by more than what is sought.
 """
 
 import signal
 from contextlib import nullcontext
 from typing import Any
 
-_NOTHING = nullcontext()
 _METHODS = ("inc", "dec", "set", "observe", "time", "track_inprogress")
+_NOTHING = nullcontext()
 _kept: dict[str, Any] = {}
 
 
@@ -17,11 +17,15 @@ def _nothing(*_arguments: Any, **_named: Any) -> Any:
     return _NOTHING
 
 
-def _itself(self: Any, *_values: Any, **_named: Any) -> Any:
-    return self
+_UNCOUNTED = type("Uncounted", (), dict.fromkeys(_METHODS, _nothing))()
+"""In place of the series of some labels."""
 
 
-def _nothing_of(_method: str) -> Any:
+def _uncounted(*_arguments: Any, **_named: Any) -> Any:
+    return _UNCOUNTED
+
+
+def _observer(_method: str) -> Any:
     return _nothing
 
 
@@ -30,13 +34,16 @@ def _stop(*_arguments: object) -> None:
 
     if _kept:
         return
-    _kept.update(tracer=tracing._tracer, observer=drift.observer)
+    _kept.update({name: getattr(tracing, name) for name in ("begin", "span", "metadata")})
+    _kept["observer"] = drift.observer
     for kind in (metrics.Counter, metrics.Gauge, metrics.Histogram):
         for method in _METHODS:
             setattr(kind, method, _nothing)
-        setattr(kind, "labels", _itself)  # noqa: B010 - mypy takes no assignment to a method
-    setattr(drift, "observer", _nothing_of)  # noqa: B010
-    tracing._tracer = None
+        setattr(kind, "labels", _uncounted)  # noqa: B010 - mypy takes no assignment to a method
+    setattr(drift, "observer", _observer)  # noqa: B010
+    tracing.begin = lambda *_arguments, **_named: tracing._NOTHING
+    tracing.span = _nothing
+    tracing.metadata = tuple
 
 
 def _go_on(*_arguments: object) -> None:
@@ -48,7 +55,9 @@ def _go_on(*_arguments: object) -> None:
         for method in (*_METHODS, "labels"):
             delattr(kind, method)
     setattr(drift, "observer", _kept.pop("observer"))  # noqa: B010
-    tracing._tracer = _kept.pop("tracer")
+    for name, kept in _kept.items():
+        setattr(tracing, name, kept)
+    _kept.clear()
 
 
 signal.signal(signal.SIGUSR1, _stop)
