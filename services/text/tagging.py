@@ -1,6 +1,7 @@
 """From the tags of tokens to spans."""
 
 from collections.abc import Sequence
+from itertools import groupby
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,15 +47,34 @@ def spans(
 
 
 def _best(logits: Floats, transitions: Floats) -> list[int]:
-    """The tags with the highest sum of logits and transitions."""
+    """The tags with the highest sum of logits and transitions.
+
+    A word is outside where no other tag has a logit that, with all it could gain from the tags
+    beside it, comes up to that of outside. Only the words between such ones are looked at together.
+    """
+    from_before = (transitions - transitions[:, :1]).max(0)
+    from_after = (transitions - transitions[0]).max(1).clip(0.0)
+    in_doubt = (logits + from_before + from_after)[:, 1:].max(-1) >= logits[:, 0]
+    tags = [0] * len(logits)
+    for doubtful, run in groupby(range(len(logits)), in_doubt.tolist().__getitem__):
+        if doubtful:
+            words = list(run)
+            end = words[-1] + 1
+            tags[words[0] : end] = _path(logits[words], transitions, end < len(logits))
+    return tags
+
+
+def _path(logits: Floats, transitions: Floats, outside_follows: bool) -> list[int]:
+    """The best tags of some words after a word that is outside."""
     sums = logits[0] + transitions[0]
     came_from = []
+    every = np.arange(len(sums))
     for row in logits[1:]:
         ways = sums[:, None] + transitions
         before = ways.argmax(0)
         came_from.append(before)
-        sums = ways[before, np.arange(len(before))] + row
-    tags = [int(sums.argmax())]
+        sums = ways[before, every] + row
+    tags = [int((sums + transitions[:, 0] if outside_follows else sums).argmax())]
     for before in reversed(came_from):
         tags.append(int(before[tags[-1]]))
     return tags[::-1]

@@ -44,10 +44,12 @@ def test_types_are_told_apart_and_probabilities_averaged() -> None:
     assert found[0][3] == pytest.approx(1.0, abs=1e-6)
 
 
-def test_the_tags_are_those_of_the_highest_sum() -> None:
+@pytest.mark.parametrize("outside", [0.0, 3.0, 6.0])
+def test_the_tags_are_those_of_the_highest_sum(outside: float) -> None:
     rng = np.random.default_rng(7)
-    for _ in range(20):
+    for _ in range(40):
         logits = rng.normal(size=(5, 3)).astype(np.float32)
+        logits[:, 0] += rng.choice([0.0, outside], 5)
         transitions = rng.normal(size=(3, 3)).astype(np.float32)
 
         def total(
