@@ -114,14 +114,15 @@ def _raw_per_s(text: str) -> float:
     ids[0, : len(tokens) + 2] = [reader.cls, *tokens.ids, reader.sep]
     inputs = {"ids": ids, "cases": np.zeros_like(ids)}
     mask = (ids != 0).astype(np.float32)
-    outputs = [*ENGLISH.heads, ENGLISH.features]
+    states = dimensions.get_inputs()[0].name
+    outputs = [*ENGLISH.heads, states]
     until = time.perf_counter() + _RAW_S
 
     def work() -> int:
         done = 0
         while time.perf_counter() < until:
-            *_, features = affect.run(outputs, inputs)
-            dimensions.run(None, {ENGLISH.features: features, "mask": mask})
+            *_, made = affect.run(outputs, inputs)
+            dimensions.run(None, {states: made, "mask": mask})
             done += 1
         return done
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from services.common.inference import Arrays, Inference, ModelInfo
+from services.common.inference import Arrays, Inference, ModelInfo, Next
 from services.text import calibration
 from services.text.aspects import Mention
 from services.text.calibration import Curves
@@ -22,29 +22,29 @@ from services.text.tokens import TokenReader, Tokens
 class Names:
     """A model and the dimensions model that goes on from what it makes of a text.
 
-    A full model also reads letter case, and says sarcasm, aspects and entities. heads: outputs
-    that are always wanted. features: the one that the dimensions model reads.
+    A full model also reads letter case, and says sarcasm, aspects and entities. heads: its outputs
+    that do not only go to the dimensions model.
     """
 
     affect: str
     dimensions: str
     full: bool
     heads: tuple[str, ...]
-    features: str
 
 
 _HEADS = ("emotions", "sentiment", "subjectivity")
 _MORE_HEADS = ("sarcasm", "aspect_tags", "aspect_polarity", "entity_tags")
-ENGLISH = Names("text_affect", "text_dimensions", True, _HEADS + _MORE_HEADS, "states")
-MULTILINGUAL = Names(
-    "text_multilingual", "text_multilingual_dimensions", False, _HEADS, "embedding"
-)
+ENGLISH = Names("text_affect", "text_dimensions", True, _HEADS + _MORE_HEADS)
+MULTILINGUAL = Names("text_multilingual", "text_multilingual_dimensions", False, _HEADS)
 
 BUCKETS = (8, 16, 24, 32, 48, 64)
 """Padded lengths in tokens, [CLS] and [SEP] included; inputs of equal length share a batch."""
 
 RUNS_AT_ONCE = 2
 """Of one request; the others wait, so that a short text need not wait for a whole batch."""
+
+_DIRECTIONS = (0, 2, 3)
+"""Where negative, neutral and positive begin among the five levels of sentiment."""
 
 Floats = NDArray[np.float32]
 
@@ -98,7 +98,6 @@ class TextModel:
         self, windows: Sequence[tuple[Tokens, Window]], *, dimensions: bool = False
     ) -> list[Reading]:
         """A reading for each window, in order; windows of a padded length run together."""
-        wanted = (*self.names.heads, self.names.features) if dimensions else self.names.heads
         chosen: dict[int, list[int]] = {}
         for i, (_, window) in enumerate(windows):
             length = window.end - window.start + 2
@@ -110,9 +109,9 @@ class TextModel:
         async def run(bucket: int, part: Sequence[int]) -> None:
             async with turn:
                 inputs = self._inputs([windows[i] for i in part], bucket)
-                outputs = await self._inference.infer(self.names.affect, inputs, wanted)
-                if dimensions:
-                    outputs["dimensions"] = await self._dimensions(inputs, outputs)
+                then = self._dimensions(inputs) if dimensions else None
+                heads = self.names.heads
+                outputs = await self._inference.infer(self.names.affect, inputs, heads, then)
             weights = [windows[i][1].end - windows[i][1].start for i in part]
             readings.update(zip(part, self._readings(outputs, weights), strict=True))
 
@@ -165,13 +164,11 @@ class TextModel:
             )
         return found
 
-    async def _dimensions(self, inputs: Arrays, outputs: dict[str, Floats]) -> Floats:
-        """Valence, arousal and dominance in [-1, 1], [N, 3], of what the model makes of N texts."""
-        given = {self.names.features: outputs.pop(self.names.features)}
-        if self.names.full:
-            given["mask"] = (inputs["ids"] != 0).astype(np.float32)
-        found = await self._inference.infer(self.names.dimensions, given)
-        return np.asarray(found["dimensions"].clip(-1.0, 1.0), np.float32)
+    def _dimensions(self, inputs: Arrays) -> Next:
+        """The dimensions model, which goes on from what the model makes of the texts."""
+        if not self.names.full:
+            return Next(self.names.dimensions)
+        return Next(self.names.dimensions, {"mask": (inputs["ids"] != 0).astype(np.float32)})
 
     def _aspect_polarity(self, reading: Reading, first: int, last: int) -> Floats:
         logits = reading.aspect_polarity[first:last].mean(0)
@@ -196,14 +193,12 @@ class TextModel:
         groups = self.table.coherent(self._group_curves(self.table.group_scores(raw)), labels)
         temperature = np.float32(self.calibration.numbers["sentiment_temperature"])
         levels = softmax(outputs["sentiment"])
-        polarity = np.clip(levels @ self._levels, -1.0, 1.0)
+        polarity = (levels @ self._levels).clip(-1.0, 1.0)
         tempered = softmax(outputs["sentiment"] / temperature)
-        directions = np.stack(
-            (tempered[:, :2].sum(-1), tempered[:, 2], tempered[:, 3:].sum(-1)), -1
-        )
+        directions = np.add.reduceat(tempered, _DIRECTIONS, -1)
         subjectivity = sigmoid(outputs["subjectivity"][:, 0])
         nothing = np.zeros((len(weights), 0, 1), np.float32)
-        dimensions = outputs.get("dimensions", nothing[:, :, 0])
+        dimensions = outputs.get("dimensions", nothing[:, :, 0]).clip(-1.0, 1.0)
         sarcasm = (
             self.calibration.curves["sarcasm"](sigmoid(outputs["sarcasm"][:, 0]))
             if self.names.full
@@ -255,7 +250,7 @@ def pool(readings: Sequence[Reading]) -> Reading:
 
 def sigmoid(x: Floats) -> Floats:
     """Logistic function."""
-    return np.asarray(1.0 / (1.0 + np.exp(-np.clip(x, -40.0, 40.0))), np.float32)
+    return np.asarray(0.5 * np.tanh(0.5 * x) + 0.5, np.float32)
 
 
 def softmax(x: Floats) -> Floats:

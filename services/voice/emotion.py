@@ -11,7 +11,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from services.common.inference import Inference, ModelInfo
+from services.common.inference import Inference, ModelInfo, Next
 from services.voice.activity import Span
 from services.voice.features import HOP, SAMPLE_RATE_HZ, Samples, Sound, log_mel
 
@@ -79,10 +79,10 @@ class EmotionReader:
             async with limit:
                 part = samples[window.start : window.end]
                 mel, frames = await loop.run_in_executor(self._pool, encoder_input, part)
-                encoded = await self._inference.infer(ENCODER, {"mel": mel, "frames": frames})
-                features = {"features": encoded["features"]}
-                logits = (await self._inference.infer(self._head, features))["logits"]
-                return np.asarray(logits[0], np.float64)
+                found = await self._inference.infer(
+                    ENCODER, {"mel": mel, "frames": frames}, then=Next(self._head)
+                )
+                return np.asarray(found["logits"][0], np.float64)
 
         windows = [_windows(span, samples.size) for span in spans]
         distinct = list(dict.fromkeys(window for parts in windows for window in parts))

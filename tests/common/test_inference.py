@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from services.common import errors, metrics
+from services.common.inference import Next
 from services.common.inference.embedded import EmbeddedInference
 from services.common.inference.open import open_inference
 from services.common.inference.repository import Repository
@@ -55,6 +56,15 @@ def repository(tmp_path: Path) -> Path:
             arguments=["x", "x"],
             config=config,
         )
+    write_model(
+        tmp_path,
+        "product",
+        operator="Mul",
+        inputs=[("y", FLOAT, ["batch", "length"]), ("z", FLOAT, ["batch", "length"])],
+        output=("product", FLOAT, ["batch", "length"]),
+        arguments=["y", "z"],
+        config=DOUBLE,
+    )
     write_model(
         tmp_path,
         "lookup",
@@ -136,6 +146,59 @@ async def test_without_dynamic_batching_each_call_is_a_run(inference: EmbeddedIn
     before = runs("single")
     await asyncio.gather(*(inference.infer("single", {"x": values}) for _ in range(3)))
     assert runs("single")[0] - before[0] == 3
+
+
+async def double_times(
+    inference: EmbeddedInference, x: np.ndarray, z: np.ndarray, *outputs: str
+) -> dict[str, np.ndarray]:
+    return await inference.infer("double", {"x": x}, outputs, Next("product", {"z": z}))
+
+
+async def test_a_model_goes_on_in_the_same_run_from_what_another_makes(
+    inference: EmbeddedInference,
+) -> None:
+    random = np.random.default_rng(2)
+    calls = [random.random((2, rows, 3), np.float32) for rows in (1, 2, 1, 3)]
+    before = [runs(model) for model in ("double", "product")]
+    together = await asyncio.gather(*(double_times(inference, x, z) for x, z in calls))
+    after = [runs(model) for model in ("double", "product")]
+    assert [(b[0] - a[0], b[1] - a[1]) for a, b in zip(before, after, strict=True)] == [(1, 7)] * 2
+    for (x, z), found in zip(calls, together, strict=True):
+        assert found.keys() == {"product"}
+        np.testing.assert_array_equal(found["product"], 2 * x * z)
+
+
+async def test_what_is_handed_on_is_given_where_it_is_named(inference: EmbeddedInference) -> None:
+    x = np.ones((1, 2), np.float32)
+    found = await double_times(inference, x, 3 * x, "y")
+    assert {name: array.tolist() for name, array in found.items()} == {
+        "y": [[2.0, 2.0]],
+        "product": [[6.0, 6.0]],
+    }
+
+
+async def test_only_calls_that_go_on_alike_are_joined(inference: EmbeddedInference) -> None:
+    x = np.ones((1, 3), np.float32)
+    good, wide, alone, bad, again = await asyncio.gather(
+        double_times(inference, x, x),
+        double_times(inference, x, np.ones((1, 1), np.float32)),
+        double(inference, x),
+        double_times(inference, x, np.ones((1, 2), np.float32)),
+        double_times(inference, x, x),
+        return_exceptions=True,
+    )
+    assert isinstance(bad, errors.Internal)
+    for found in (good, wide, again):
+        assert isinstance(found, dict)
+        np.testing.assert_array_equal(found["product"], 2 * x)
+    np.testing.assert_array_equal(np.asarray(alone), 2 * x)
+
+
+async def test_a_model_that_goes_on_is_named_where_it_is_unknown(
+    inference: EmbeddedInference,
+) -> None:
+    with pytest.raises(KeyError, match="telepathy"):
+        await inference.infer("double", {"x": np.ones((1, 3))}, then=Next("telepathy"))
 
 
 async def test_instances_share_what_waits(repository: Path) -> None:

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Mapping
 import numpy as np
 import pytest
 
-from services.common.inference import Inference, ModelInfo
+from services.common.inference import Inference, ModelInfo, Next
 from services.common.inference.open import open_inference
 from services.common.settings import Settings
 from services.face.analyze import FaceAnalyzer
@@ -21,10 +21,14 @@ class Recorded:
         self.runs: list[str] = []
 
     async def infer(
-        self, model: str, inputs: Mapping[str, np.ndarray], outputs: tuple[str, ...] = ()
+        self,
+        model: str,
+        inputs: Mapping[str, np.ndarray],
+        outputs: tuple[str, ...] = (),
+        then: Next | None = None,
     ) -> dict[str, np.ndarray]:
         self.runs.append(model)
-        return await self._inference.infer(model, inputs, outputs)
+        return await self._inference.infer(model, inputs, outputs, then)
 
     def info(self, model: str) -> ModelInfo:
         return self._inference.info(model)

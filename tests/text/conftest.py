@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import numpy as np
 import pytest
 
-from services.common.inference import Arrays, ModelInfo
+from services.common.inference import Arrays, ModelInfo, Next
 from services.common.inference.embedded import EmbeddedInference
 from services.common.inference.repository import Repository
 from services.common.settings import Settings
@@ -25,12 +25,16 @@ class CountingInference:
         await self._inner.load(*models)
 
     async def infer(
-        self, model: str, inputs: Arrays, outputs: tuple[str, ...] = ()
+        self,
+        model: str,
+        inputs: Arrays,
+        outputs: tuple[str, ...] = (),
+        then: Next | None = None,
     ) -> dict[str, np.ndarray]:
         first = next(iter(inputs.values()))
         self.rows[model] += len(first)
         self.shapes.append(first.shape)
-        return await self._inner.infer(model, inputs, outputs)
+        return await self._inner.infer(model, inputs, outputs, then)
 
     def info(self, model: str) -> ModelInfo:
         return self._inner.info(model)

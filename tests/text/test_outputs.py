@@ -20,7 +20,7 @@ async def test_calls_for_other_outputs_at_once_get_their_own(inference: Counting
     )
     assert first.keys() == again.keys() == {"emotions"}
     assert second.keys() == {"sentiment", "emotions"}
-    assert everything.keys() == {*ENGLISH.heads, ENGLISH.features}
+    assert everything.keys() == {*ENGLISH.heads, "states"}
     assert everything["states"].shape == (1, 8, 384)
     for one in (first, second, again):
         np.testing.assert_allclose(one["emotions"], everything["emotions"], atol=1e-5)

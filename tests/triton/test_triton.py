@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from services.common import errors
+from services.common.inference import Next
 from services.common.inference.embedded import EmbeddedInference
 from services.common.inference.repository import DIGEST, Repository
 from services.common.inference.triton import TritonInference
@@ -46,6 +47,17 @@ async def test_numbers_are_the_same_on_both(
     for name, array in here.items():
         np.testing.assert_allclose(there[name], array, RELATIVE, ABSOLUTE)
     assert remote.info(model) == embedded.info(model)
+
+
+async def test_a_model_that_goes_on_gives_the_same_numbers_on_both(
+    pair: tuple[EmbeddedInference, TritonInference], repository: Repository
+) -> None:
+    inputs = repository["text_affect"].example()
+    then = Next("text_dimensions", {"mask": np.ones(inputs["ids"].shape, np.float32)})
+    here, there = [await one.infer("text_affect", inputs, ("emotions",), then) for one in pair]
+    assert here.keys() == there.keys() == {"emotions", "dimensions"}
+    for name, array in here.items():
+        np.testing.assert_allclose(there[name], array, RELATIVE, ABSOLUTE)
 
 
 async def test_server_says_the_digest_of_every_model(

@@ -1,7 +1,7 @@
 """One interface to the models, whoever runs them."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -34,6 +34,22 @@ class ModelInfo:
         return tuple(self.parameters["labels"].split(","))
 
 
+@dataclass(frozen=True)
+class Next:
+    """A model that goes on from what another makes of the same rows.
+
+    Outputs of the other that have the names of its inputs go to it; `inputs` is what it is given
+    besides, which are some of its inputs, with as many rows.
+    """
+
+    model: str
+    inputs: Arrays = field(default_factory=dict)
+
+    def handed(self, inputs: Iterable[str]) -> tuple[str, ...]:
+        """Those of its inputs that the other makes."""
+        return tuple(name for name in inputs if name not in self.inputs)
+
+
 class Inference(Protocol):
     """Runs models of the repository. Concurrent calls of equal shape may share one run."""
 
@@ -42,11 +58,16 @@ class Inference(Protocol):
         ...
 
     async def infer(
-        self, model: str, inputs: Arrays, outputs: tuple[str, ...] = ()
+        self,
+        model: str,
+        inputs: Arrays,
+        outputs: tuple[str, ...] = (),
+        then: Next | None = None,
     ) -> dict[str, np.ndarray]:
         """The outputs named, or all, by name. Arrays carry the batch dimension where there is one.
 
-        Raises Unavailable when the model cannot be reached, Internal when it fails.
+        With `then`, its outputs as well, and of all not those that only go to it. Raises
+        Unavailable when a model cannot be reached, Internal when it fails.
         """
         ...
 
@@ -63,4 +84,4 @@ class Inference(Protocol):
         ...
 
 
-__all__ = ["Arrays", "Inference", "ModelInfo"]
+__all__ = ["Arrays", "Inference", "ModelInfo", "Next"]

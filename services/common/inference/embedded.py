@@ -12,12 +12,25 @@ import onnxruntime
 import structlog
 
 from services.common import errors, metrics
-from services.common.inference import Arrays, ModelInfo
+from services.common.inference import Arrays, ModelInfo, Next
 from services.common.inference.repository import ModelFolder, Repository
 
 log = structlog.get_logger()
 
 _Outputs = dict[str, np.ndarray]
+
+
+_Shape = tuple[tuple[str, np.dtype, tuple[int, ...]], ...]
+
+
+@dataclass(frozen=True)
+class _Following:
+    """A model that goes on in the same run, what it is handed, and the shape of what it is given
+    besides."""
+
+    model: "_Model"
+    handed: tuple[str, ...]
+    shape: _Shape
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,14 +40,20 @@ class _Call:
     inputs: Arrays
     outputs: tuple[str, ...]
     count: int
-    shape: tuple[tuple[str, np.dtype, tuple[int, ...]], ...]
+    shape: _Shape
+    following: _Following | None
+    besides: Arrays
     future: asyncio.Future[_Outputs] = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
     )
 
     def joins(self, other: "_Call") -> bool:
         """Whether one run can serve both."""
-        return self.shape == other.shape and self.outputs == other.outputs
+        return (self.shape, self.outputs, self.following) == (
+            other.shape,
+            other.outputs,
+            other.following,
+        )
 
     def end(self, outcome: _Outputs | Exception) -> None:
         """Hands the outcome to whoever waits, unless they left."""
@@ -70,9 +89,17 @@ class EmbeddedInference:
             self._model(name)
 
     async def infer(
-        self, model: str, inputs: Arrays, outputs: tuple[str, ...] = ()
+        self,
+        model: str,
+        inputs: Arrays,
+        outputs: tuple[str, ...] = (),
+        then: Next | None = None,
     ) -> dict[str, np.ndarray]:
-        return await self._model(model).infer(inputs, outputs)
+        if then is None:
+            return await self._model(model).infer(inputs, outputs, None, {})
+        last = self._model(then.model)
+        following = _Following(last, then.handed(last.inputs), _item_shape(then.inputs))
+        return await self._model(model).infer(inputs, outputs, following, then.inputs)
 
     def info(self, model: str) -> ModelInfo:
         return self._repository[model].info
@@ -112,7 +139,8 @@ class _Model:
             str(folder.weights), options, providers=["CPUExecutionProvider"]
         )
         self._name = folder.info.name
-        self._outputs = tuple(output.name for output in self._session.get_outputs())
+        self.inputs = tuple(tensor.name for tensor in self._session.get_inputs())
+        self._outputs = tuple(tensor.name for tensor in self._session.get_outputs())
         self._executor = executor
         batched = folder.config.HasField("dynamic_batching")
         self._max_batch = folder.config.max_batch_size if batched else 1
@@ -122,8 +150,17 @@ class _Model:
         self._idle = instances
         self._workers: set[asyncio.Task[None]] = set()
 
-    async def infer(self, inputs: Arrays, outputs: tuple[str, ...]) -> _Outputs:
-        call = _Call(inputs, outputs or self._outputs, _count(inputs), _item_shape(inputs))
+    async def infer(
+        self,
+        inputs: Arrays,
+        outputs: tuple[str, ...],
+        following: _Following | None,
+        besides: Arrays,
+    ) -> _Outputs:
+        handed = following.handed if following else ()
+        wanted = outputs or tuple(name for name in self._outputs if name not in handed)
+        shape = _item_shape(inputs)
+        call = _Call(inputs, wanted, _count(inputs), shape, following, besides)
         self._waiting.append(call)
         if len(self._workers) < self._instances:
             self._workers.add(asyncio.create_task(self._work()))
@@ -186,17 +223,34 @@ class _Model:
             return [error]
 
     def _run_batch(self, calls: list[_Call]) -> list[_Outputs]:
-        counts = [call.count for call in calls]
-        first, names = calls[0].inputs, calls[0].outputs
-        metrics.MODEL_BATCH_SIZE.labels(self._name).observe(sum(counts))
+        counts, first = [call.count for call in calls], calls[0]
+        inputs = _joined([call.inputs for call in calls])
+        if first.following is None:
+            outputs = self._run_once(inputs, first.outputs, sum(counts))
+        else:
+            last, handed = first.following.model, first.following.handed
+            names = tuple(dict.fromkeys(first.outputs + handed))
+            made = self._run_once(inputs, names, sum(counts))
+            given = {name: made[name] for name in handed}
+            besides = _joined([call.besides for call in calls])
+            outputs = {name: made[name] for name in first.outputs}
+            outputs |= last._run_once({**given, **besides}, last._outputs, sum(counts))
+        if len(calls) == 1:
+            return [outputs]
+        places = np.cumsum(counts)[:-1]
+        parts = [np.split(output, places) for output in outputs.values()]
+        return [dict(zip(outputs, part, strict=True)) for part in zip(*parts, strict=True)]
+
+    def _run_once(self, inputs: Arrays, names: tuple[str, ...], count: int) -> _Outputs:
+        metrics.MODEL_BATCH_SIZE.labels(self._name).observe(count)
         with metrics.MODEL_SECONDS.labels(self._name).time():
-            if len(calls) == 1:
-                outputs = self._session.run(names, dict(first))
-                return [dict(zip(names, outputs, strict=True))]
-            joined = {name: np.concatenate([call.inputs[name] for call in calls]) for name in first}
-            outputs = self._session.run(names, joined)
-        parts = [np.split(output, np.cumsum(counts)[:-1]) for output in outputs]
-        return [dict(zip(names, part, strict=True)) for part in zip(*parts, strict=True)]
+            return dict(zip(names, self._session.run(names, dict(inputs)), strict=True))
+
+
+def _joined(inputs: list[Arrays]) -> Arrays:
+    if len(inputs) == 1:
+        return inputs[0]
+    return {name: np.concatenate([one[name] for one in inputs]) for name in inputs[0]}
 
 
 @cache
@@ -214,5 +268,5 @@ def _count(inputs: Arrays) -> int:
     return int(first.shape[0]) if first is not None and first.ndim else 1
 
 
-def _item_shape(inputs: Arrays) -> tuple[tuple[str, np.dtype, tuple[int, ...]], ...]:
+def _item_shape(inputs: Arrays) -> _Shape:
     return tuple((name, array.dtype, array.shape[1:]) for name, array in sorted(inputs.items()))

@@ -33,6 +33,11 @@ class ModelFolder:
         return self.path / "1" / "model.onnx"
 
     @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of the inputs."""
+        return tuple(tensor.name for tensor in self.config.input)
+
+    @property
     def outputs(self) -> tuple[str, ...]:
         """Names of the outputs."""
         return tuple(output.name for output in self.config.output)

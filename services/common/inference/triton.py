@@ -13,7 +13,7 @@ from tritonclient.grpc.aio import InferenceServerClient
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
 from services.common import errors, metrics
-from services.common.inference import Arrays, ModelInfo
+from services.common.inference import Arrays, ModelInfo, Next
 from services.common.inference.breaker import Breaker, RetryBudget, State
 from services.common.inference.repository import DIGEST, Repository
 
@@ -67,7 +67,24 @@ class TritonInference:
             self._loaded.add(model)
 
     async def infer(
-        self, model: str, inputs: Arrays, outputs: tuple[str, ...] = ()
+        self,
+        model: str,
+        inputs: Arrays,
+        outputs: tuple[str, ...] = (),
+        then: Next | None = None,
+    ) -> dict[str, np.ndarray]:
+        if then is None:
+            return await self._infer(model, inputs, outputs)
+        handed = then.handed(self._repository[then.model].inputs)
+        every = self._repository[model].outputs
+        wanted = outputs or tuple(name for name in every if name not in handed)
+        made = await self._infer(model, inputs, tuple(dict.fromkeys(wanted + handed)))
+        given = {name: made[name] for name in handed}
+        last = await self._infer(then.model, {**given, **then.inputs}, ())
+        return {name: made[name] for name in wanted} | last
+
+    async def _infer(
+        self, model: str, inputs: Arrays, outputs: tuple[str, ...]
     ) -> dict[str, np.ndarray]:
         breaker = self._breakers[model]
         if not breaker.lets_through():
