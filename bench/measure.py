@@ -36,7 +36,7 @@ class Row:
 
 
 class Client:
-    """Drives a mesh with one kind of request, from a process of its own."""
+    """Drives a server with one kind of request, from a process of its own."""
 
     def __init__(self, process: subprocess.Popen[str], outcome: Path) -> None:
         self._process = process
@@ -66,15 +66,15 @@ class Client:
     @classmethod
     @contextmanager
     def of(
-        cls, mesh: TemporaryMesh, sample: SampleRequest, clients: int, seconds: float
+        cls, url: str, key: str, sample: SampleRequest, clients: int, seconds: float
     ) -> Iterator[Self]:
-        """One that is warm."""
-        address = urlsplit(mesh.address)
+        """One that is warm, with so many connections."""
+        address = urlsplit(url)
         load = Load(
             host=address.hostname or "",
             port=address.port or 0,
             path=sample.path,
-            key=mesh.key,
+            key=key,
             body=orjson.dumps(sample.body).decode(),
             clients=clients,
             seconds=seconds,
@@ -92,7 +92,7 @@ class Client:
 
 def measure(mesh: TemporaryMesh, sample: SampleRequest, clients: int, seconds: float) -> Row:
     """Drives a mesh with one kind of request; CPU is that of the mesh alone."""
-    with Client.of(mesh, sample, clients, seconds) as client:
+    with Client.of(mesh.address, mesh.key, sample, clients, seconds) as client:
         before = cpu_seconds(mesh)
         client.go()
         outcome = client.outcome()

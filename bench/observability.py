@@ -125,7 +125,8 @@ class _Switching:
     def rounds(self, count: int) -> list[_Round]:
         """So many rounds."""
         seconds = WARM_UP_S + SLOWER * 4 * SPELL_S * count
-        with Client.of(self._mesh, self._sample, CLIENTS, seconds) as client:
+        url, key = self._mesh.address, self._mesh.key
+        with Client.of(url, key, self._sample, CLIENTS, seconds) as client:
             client.go()
             time.sleep(WARM_UP_S)
             spells = [self._round() for _ in range(count)]

@@ -7,23 +7,18 @@ import asyncio
 import os
 import statistics
 import time
-from concurrent.futures import ThreadPoolExecutor
 
 import grpc
-import numpy as np
-import onnxruntime
 import orjson
 
 from affectmesh.v1 import text_pb2, text_pb2_grpc
-from bench.measure import measure
+from bench.measure import Client
+from bench.plain import PlainModels, serving
 from bench.table import against
 from bench.usage import resident_mb
 from services.cli.samples import SampleRequest
 from services.common.channels import OPTIONS
-from services.common.settings import Settings
 from services.mesh.temporary import TemporaryMesh
-from services.text.model import BUCKETS, ENGLISH
-from services.text.tokens import TokenReader
 
 SHORT_MS, TEXTS_PER_S, RESIDENT_MB = 3.0, 900.0, 250.0
 """Targets: a few words with every option that is on by default; texts of 20 tokens in batches;
@@ -35,12 +30,10 @@ TWENTY = (
 )
 """Twenty word pieces."""
 GERMAN = "Das Zimmer war schön, aber das Essen war kalt und der Kellner sehr unfreundlich."
-OF_RAW = 0.75
-"""Least share of the bare models' throughput that is left over REST."""
-_RAW_S = 5.0
+OF_MODELS, OF_PLAIN = 0.75, 3.0
+"""Least throughput over REST, as a multiple of the bare models' and of a plain server's."""
+_TURNS, _TURN_S = 3, 4.0
 _WARM, _SHORTS, _BATCH, _BATCHES, _CLIENTS = 20, 300, 1000, 5, 32
-
-_REPOSITORY = Settings.model_fields["model_repository"].default
 
 _Stub = text_pb2_grpc.TextServiceStub
 
@@ -50,15 +43,8 @@ def main() -> None:
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} before", flush=True)
     with TemporaryMesh({"AFFECTMESH_LOG_LEVEL": "debug"}) as mesh:
         asyncio.run(_measure(mesh))
-        sample = SampleRequest("text of 20 tokens", "/v1/analyze/text", {"text": TWENTY}, TWENTY)
-        row = measure(mesh, sample, _CLIENTS, _RAW_S)
-    raw_per_s = _raw_per_s(TWENTY)
-    share = row.requests_per_s / raw_per_s
-    print(
-        f"20 tokens over REST, {_CLIENTS} clients: {row.requests_per_s:.0f}/s, {share:.0%} of "
-        f"{raw_per_s:.0f}/s of the bare models (target {OF_RAW:.0%}: "
-        f"{'met' if share >= OF_RAW else 'missed'})"
-    )
+    with TemporaryMesh() as mesh:
+        _print_rest(mesh)
 
 
 async def _measure(mesh: TemporaryMesh) -> None:
@@ -99,36 +85,27 @@ async def _short(stub: _Stub, mesh: TemporaryMesh) -> tuple[float, float]:
     return 1000 * statistics.median(times[_WARM:]), statistics.median(in_service_ms[_WARM:])
 
 
-def _raw_per_s(text: str) -> float:
-    """Texts a second of the two models alone, one text at a time in as many threads as cores."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    affect, dimensions = (
-        onnxruntime.InferenceSession(str(_REPOSITORY / name / "1" / "model.onnx"), options)
-        for name in (ENGLISH.affect, ENGLISH.dimensions)
-    )
-    reader = TokenReader(_REPOSITORY / ENGLISH.affect / "tokenizer.json")
-    tokens = reader.read(text)
-    length = next(size for size in BUCKETS if size >= len(tokens) + 2)
-    ids = np.zeros((1, length), np.int64)
-    ids[0, : len(tokens) + 2] = [reader.cls, *tokens.ids, reader.sep]
-    inputs = {"ids": ids, "cases": np.zeros_like(ids)}
-    mask = (ids != 0).astype(np.float32)
-    states = dimensions.get_inputs()[0].name
-    outputs = [*ENGLISH.heads, states]
-    until = time.perf_counter() + _RAW_S
-
-    def work() -> int:
-        done = 0
-        while time.perf_counter() < until:
-            *_, made = affect.run(outputs, inputs)
-            dimensions.run(None, {states: made, "mask": mask})
-            done += 1
-        return done
-
-    cores = os.cpu_count() or 1
-    with ThreadPoolExecutor(cores) as pool:
-        return sum(pool.map(lambda _: work(), range(cores))) / _RAW_S
+def _print_rest(mesh: TemporaryMesh) -> None:
+    """What many clients get over REST, beside the bare models and a plain server around them."""
+    sample = SampleRequest("text of 20 tokens", "/v1/analyze/text", {"text": TWENTY}, TWENTY)
+    models = PlainModels()
+    found: dict[str, list[float]] = {"mesh": [], "models": [], "plain": []}
+    with serving() as plain:
+        for _ in range(_TURNS):
+            for name, url, key in (("mesh", mesh.address, mesh.key), ("plain", plain, "")):
+                with Client.of(url, key, sample, _CLIENTS, _TURN_S) as client:
+                    client.go()
+                    found[name].append(len(client.outcome().latencies_ms) / _TURN_S)
+            found["models"].append(models.per_s(TWENTY, os.cpu_count() or 1, _TURN_S))
+    per_s = {name: statistics.mean(values) for name, values in found.items()}
+    print(f"20 tokens over REST, {_CLIENTS} clients: {per_s['mesh']:.0f}/s")
+    for name, what, target in (
+        ("models", "of the bare models", OF_MODELS),
+        ("plain", "of a plain server around them", OF_PLAIN),
+    ):
+        share = per_s["mesh"] / per_s[name]
+        verdict = "met" if share >= target else "missed"
+        print(f"{share:.0%} {what}, {per_s[name]:.0f}/s (target {target:.0%}: {verdict})")
 
 
 async def _batches(stub: _Stub, text: str, count: int) -> float:
