@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Collection
+from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -22,7 +23,12 @@ from services.common.inference.repository import Repository
 from services.mesh.leash import leashed
 
 STAND_IN = Path(__file__).with_name("model.py")
-PACKAGES = ("nvidia-pytriton==0.7.0", "numpy==1.26.4", "onnxruntime==1.23.2")
+PACKAGES = (
+    "nvidia-pytriton==0.7.0",
+    "numpy==1.26.4",
+    f"onnxruntime=={version('onnxruntime')}",
+)
+"""The same ONNX Runtime as in process: another rounds quantized models otherwise."""
 ENVIRONMENT = Path(__file__).parents[2] / "build" / "triton"
 READY_S = 180.0
 
@@ -41,7 +47,7 @@ class TritonServer:
         for path in (folder / "models").iterdir():
             if models and path.name not in models:
                 shutil.rmtree(path)
-            else:
+            elif not _is_ensemble(path):
                 _stand_in(path)
         self._ports = _free_ports(3)
         self.url = f"127.0.0.1:{self._ports[1]}"
@@ -135,16 +141,17 @@ class TritonServer:
 
 def _install(backends: Path) -> Path:
     """Makes the environment where there is none; gives the server's binary."""
-    if not (ENVIRONMENT / "ready").exists():
+    ready = ENVIRONMENT / "ready"
+    if not ready.exists() or ready.read_text() != "\n".join(PACKAGES):
         shutil.rmtree(ENVIRONMENT, ignore_errors=True)
         subprocess.run([sys.executable, "-m", "venv", ENVIRONMENT], check=True)
         subprocess.run([ENVIRONMENT / "bin" / "pip", "install", "-q", *PACKAGES], check=True)
-        (ENVIRONMENT / "ready").touch()
+        ready.write_text("\n".join(PACKAGES))
     bundle = _site_packages() / "pytriton" / "tritonserver"
     shutil.copytree(bundle / "backends", backends)
-    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    python = f"{sys.version_info.major}.{sys.version_info.minor}"
     stub = "triton_python_backend_stub"
-    copied = shutil.copy(bundle / "python_backend_stubs" / version / stub, backends / "python")
+    copied = shutil.copy(bundle / "python_backend_stubs" / python / stub, backends / "python")
     Path(copied).chmod(0o755)
     server = bundle / "bin" / "tritonserver"
     server.chmod(0o755)
@@ -155,10 +162,19 @@ def _site_packages() -> Path:
     return next((ENVIRONMENT / "lib").glob("python3*")) / "site-packages"
 
 
+def _config(folder: Path) -> model_config_pb2.ModelConfig:
+    text = (folder / "config.pbtxt").read_text()
+    return text_format.Parse(text, model_config_pb2.ModelConfig())
+
+
+def _is_ensemble(folder: Path) -> bool:
+    return str(_config(folder).platform) == "ensemble"
+
+
 def _stand_in(folder: Path) -> None:
     """Has a prepared model run by the stand-in."""
     path = folder / "config.pbtxt"
-    config = text_format.Parse(path.read_text(), model_config_pb2.ModelConfig())
+    config = _config(folder)
     config.ClearField("platform")
     config.backend = "python"
     path.write_text(text_format.MessageToString(config))

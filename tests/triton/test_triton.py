@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from services.common import errors
-from services.common.inference import Next
+from services.common.inference import Next, ensembles
 from services.common.inference.embedded import EmbeddedInference
 from services.common.inference.repository import DIGEST, Repository
 from services.common.inference.triton import TritonInference
@@ -17,11 +17,12 @@ from tests.triton.server import TritonServer
 pytestmark = pytest.mark.slow
 
 _SETTINGS = Settings()
-MODELS = Repository(_SETTINGS.model_repository, _SETTINGS.research_repository).names()
+REPOSITORY = Repository(_SETTINGS.model_repository, _SETTINGS.research_repository)
+MODELS = REPOSITORY.names()
+ENSEMBLE = "text_affect_text_dimensions"
 
 RELATIVE, ABSOLUTE = 1e-3, 1e-4
-"""Most that an output may differ by: two builds of ONNX Runtime round differently, above all where
-models are quantized."""
+"""Most that an output may differ by, the same version of ONNX Runtime on both sides."""
 
 
 @pytest.fixture
@@ -52,10 +53,59 @@ async def test_numbers_are_the_same_on_both(
 async def test_a_model_that_goes_on_gives_the_same_numbers_on_both(
     pair: tuple[EmbeddedInference, TritonInference], repository: Repository
 ) -> None:
+    embedded, remote = pair
     inputs = repository["text_affect"].example()
     then = Next("text_dimensions", {"mask": np.ones(inputs["ids"].shape, np.float32)})
-    here, there = [await one.infer("text_affect", inputs, ("emotions",), then) for one in pair]
-    assert here.keys() == there.keys() == {"emotions", "dimensions"}
+
+    async def found(inference: EmbeddedInference | TritonInference) -> dict[str, np.ndarray]:
+        return await inference.infer("text_affect", inputs, ("emotions",), then)
+
+    async def ensemble_runs() -> int:
+        statistics = await remote._client.get_inference_statistics(ENSEMBLE)
+        return int(statistics.model_stats[0].inference_count)
+
+    here, by_two_calls, before = await found(embedded), await found(remote), await ensemble_runs()
+    await remote.load("text_affect", "text_dimensions")
+    by_one_call, after = await found(remote), await ensemble_runs()
+    assert after == before + 1
+    for there in (by_two_calls, by_one_call):
+        assert here.keys() == there.keys() == {"emotions", "dimensions"}
+        for name, array in here.items():
+            np.testing.assert_allclose(there[name], array, RELATIVE, ABSOLUTE)
+
+
+async def test_without_its_ensemble_a_model_that_goes_on_is_called_by_itself(
+    pair: tuple[EmbeddedInference, TritonInference], repository: Repository
+) -> None:
+    remote = pair[1]
+    await remote.load("text_affect", "text_dimensions")
+    inputs = repository["text_affect"].example()
+    then = Next("text_dimensions", {"mask": np.ones(inputs["ids"].shape, np.float32)})
+    await remote._client.unload_model(ENSEMBLE, unload_dependents=False)
+    try:
+        found = await remote.infer("text_affect", inputs, (), then)
+    finally:
+        await remote._client.load_model(ENSEMBLE)
+    assert found.keys() == {*repository["text_affect"].outputs, "dimensions"} - {"states"}
+    assert await remote.ready()
+    assert ENSEMBLE in remote._ensembles
+
+
+@pytest.mark.parametrize("first_and_then", ensembles.pairs(REPOSITORY))
+async def test_every_pair_is_an_ensemble_that_answers(
+    pair: tuple[EmbeddedInference, TritonInference],
+    repository: Repository,
+    first_and_then: tuple[str, str],
+) -> None:
+    first, then = first_and_then
+    await pair[1].load(first, then)
+    assert ensembles.name(first, then) in pair[1]._ensembles
+    handed = set(repository[first].outputs)
+    given = {k: v for k, v in repository[then].example().items() if k not in handed}
+    here, there = [
+        await one.infer(first, repository[first].example(), (), Next(then, given)) for one in pair
+    ]
+    assert here.keys() == there.keys()
     for name, array in here.items():
         np.testing.assert_allclose(there[name], array, RELATIVE, ABSOLUTE)
 

@@ -6,11 +6,13 @@ from pathlib import Path
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
+from services.common.inference import ensembles
 from services.common.inference.repository import DIGEST, EXAMPLE_LENGTH, Repository
 
 
 def prepare(repository: Repository, target: Path, instances: int | None = None) -> list[str]:
-    """Copies every model to `target`; gives their names.
+    """Copies every model to `target`, with ensembles of those that follow each other; gives the
+    names of the models.
 
     The configuration of each says the sha256 of the weights beside it, by which services know
     whether Triton has the weights that they have. `instances` of each model run at a time, on each
@@ -30,6 +32,10 @@ def prepare(repository: Repository, target: Path, instances: int | None = None) 
             for group in config.instance_group:
                 group.count = instances
         (version.parent / "config.pbtxt").write_text(text_format.MessageToString(config))
+    for first, then in ensembles.pairs(repository):
+        config = ensembles.config(repository[first], repository[then])
+        (target / config.name / "1").mkdir(parents=True, exist_ok=True)
+        (target / config.name / "config.pbtxt").write_text(text_format.MessageToString(config))
     return repository.names()
 
 

@@ -13,7 +13,7 @@ from tritonclient.grpc.aio import InferenceServerClient
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
 from services.common import errors, metrics
-from services.common.inference import Arrays, ModelInfo, Next
+from services.common.inference import Arrays, ModelInfo, Next, ensembles
 from services.common.inference.breaker import Breaker, RetryBudget, State
 from services.common.inference.repository import DIGEST, Repository
 
@@ -43,7 +43,8 @@ class TritonInference:
 
     Every call has a deadline. A model run changes nothing, so a call that failed, other than by
     its deadline, is made again, twice at most and within a budget of all calls. A model that failed
-    three times in a row is not asked any more for a while; then one call tries it.
+    three times in a row is not asked any more for a while; then one call tries it. A model that
+    goes on from another is called with it where Triton has the ensemble of both.
     """
 
     def __init__(self, repository: Repository, url: str, timeout_s: float = 10.0) -> None:
@@ -53,6 +54,8 @@ class TritonInference:
         self._breakers: dict[str, Breaker] = defaultdict(Breaker)
         self._budget = RetryBudget()
         self._loaded: set[str] = set()
+        self._pairs = ensembles.pairs(repository)
+        self._ensembles: set[str] = set()
 
     async def load(self, *models: str) -> None:
         """Makes sure that Triton has these models, with the weights of the repository, and that
@@ -65,6 +68,7 @@ class TritonInference:
                     suggestion="Read Triton's log.",
                 )
             self._loaded.add(model)
+        await self._look_for_ensembles()
 
     async def infer(
         self,
@@ -78,6 +82,15 @@ class TritonInference:
         handed = then.handed(self._repository[then.model].inputs)
         every = self._repository[model].outputs
         wanted = outputs or tuple(name for name in every if name not in handed)
+        ensemble = ensembles.name(model, then.model)
+        if ensemble in self._ensembles and not set(wanted).intersection(handed):
+            every = wanted + self._repository[then.model].outputs
+            try:
+                return await self._infer(ensemble, {**inputs, **then.inputs}, every)
+            except errors.Unavailable as error:
+                self._ensembles.discard(ensemble)
+                if _was_late(error):
+                    raise
         made = await self._infer(model, inputs, tuple(dict.fromkeys(wanted + handed)))
         given = {name: made[name] for name in handed}
         last = await self._infer(then.model, {**given, **then.inputs}, ())
@@ -119,10 +132,22 @@ class TritonInference:
         answering.update(model for model, answers in zip(quiet, found, strict=True) if answers)
         for model in self._loaded:
             metrics.MODEL_READY.labels(model).set(model in answering)
+        await self._look_for_ensembles()
         return answering == self._loaded
 
     async def close(self) -> None:
         await self._client.close()
+
+    async def _look_for_ensembles(self) -> None:
+        """Notes which ensembles of the loaded models Triton has."""
+        for first, then in self._pairs:
+            ensemble = ensembles.name(first, then)
+            if ensemble not in self._ensembles and {first, then} <= self._loaded:
+                try:
+                    if await self._client.is_model_ready(ensemble, client_timeout=PROBE_TIMEOUT_S):
+                        self._ensembles.add(ensemble)
+                except InferenceServerException as error:
+                    log.debug("no ensemble", model=ensemble, problem=str(error.message()))
 
     async def _ask(
         self,
@@ -199,6 +224,11 @@ def _unavailable(model: str, reason: str, retry_after_s: float) -> errors.Unavai
         suggestion="Try again in a few seconds.",
         retry_after=str(max(1, math.ceil(retry_after_s))),
     )
+
+
+def _was_late(error: errors.Unavailable) -> bool:
+    cause = error.__cause__
+    return isinstance(cause, InferenceServerException) and cause.status() == _LATE
 
 
 def _input(name: str, array: np.ndarray) -> InferInput:
