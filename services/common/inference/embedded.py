@@ -74,7 +74,8 @@ class EmbeddedInference:
     have so many tokens together: beyond that it takes memory and is no faster. A model whose
     `instance_group` counts several, as far as there are threads, runs as many batches at once, each
     on its share of the threads: a net of many small operators gains more by that than by threads
-    within each. Models of one instance take turns.
+    within each. Models of one instance take turns. A model that goes on from another runs right
+    after it, for the same batch.
     """
 
     def __init__(self, repository: Repository, threads: int) -> None:
