@@ -69,7 +69,7 @@ async def test_a_model_that_goes_on_gives_the_same_numbers_on_both(
     await remote.load("text_affect", "text_dimensions")
     by_one_call = await found(remote)
     async with asyncio.timeout(10):
-        while await ensemble_runs() == before:  # it counts once the answer is out
+        while await ensemble_runs() == before:  # noqa: ASYNC110 - counted once the answer is out
             await asyncio.sleep(0.05)
     for there in (by_two_calls, by_one_call):
         assert here.keys() == there.keys() == {"emotions", "dimensions"}
