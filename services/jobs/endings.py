@@ -111,7 +111,7 @@ class Endings:
             await connection.execute(insert(usage), used)
         listening = await self._outbox.listening(connection, {one.row["org_id"] for one in ended})
         for one in ended:
-            kind = messages.kind_name(one.row["kind"])
+            kind = events.word(pb.Job(kind=one.row["kind"]), "kind")
             waited_s = max(0, now - one.row["created_ms"]) / 1000
             metrics.JOB_SECONDS.labels(kind, one.ending.state.name.lower()).observe(waited_s)
             if one.row["org_id"] in listening or one.row["callback_url"]:

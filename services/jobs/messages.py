@@ -39,11 +39,6 @@ def job(row: Row, representations: Iterable[Row] = ()) -> pb.Job:
     )
 
 
-def kind_name(kind: int) -> str:
-    """A kind of job by its name in the contract, short and in lower case: `recording_basic`."""
-    return pb.JobKind.Name(pb.JobKind.ValueType(kind)).removeprefix("JOB_KIND_").lower()
-
-
 def source(row: Row) -> pb.JobInput | None:
     """What a job works on, as it was given; None for nothing."""
     if row["url"]:

@@ -24,7 +24,7 @@ from services.jobs.leases import Claim, Claims
 from services.jobs.media import MediaStore
 from services.jobs.messages import Row
 from services.jobs.notices import Notices
-from services.jobs.representations import RENDERERS, SUMMARIES, File
+from services.jobs.representations import RENDERERS, SUMMARIES, File, events
 from services.jobs.states import State
 from services.jobs.tables import jobs
 from services.jobs.threads import in_thread
@@ -113,7 +113,8 @@ class Worker:
     async def _see_through(self, row: RowMapping, hold: Hold) -> None:
         telemetry.request_id.set(hold.job_id)
         caller.current.set(_caller(row))
-        span = tracing.begin(f"job {messages.kind_name(row['kind'])}", (), hold.job_id)
+        kind = events.word(pb.Job(kind=row["kind"]), "kind")
+        span = tracing.begin(f"job {kind}", (), hold.job_id)
         code, failed = "CANCELLED", False
         try:
             await self._finish(row, hold, await self._input(row, hold))
