@@ -18,8 +18,6 @@ from services.common.inference.repository import ModelFolder, Repository
 log = structlog.get_logger()
 
 _Outputs = dict[str, np.ndarray]
-
-
 _Shape = tuple[tuple[str, np.dtype, tuple[int, ...]], ...]
 
 

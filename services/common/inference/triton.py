@@ -68,7 +68,7 @@ class TritonInference:
                     suggestion="Read Triton's log.",
                 )
             self._loaded.add(model)
-        await self._look_for_ensembles()
+        await self._look_for_ensembles(self._loaded)
 
     async def infer(
         self,
@@ -84,9 +84,9 @@ class TritonInference:
         wanted = outputs or tuple(name for name in every if name not in handed)
         ensemble = ensembles.name(model, then.model)
         if ensemble in self._ensembles and not set(wanted).intersection(handed):
-            every = wanted + self._repository[then.model].outputs
+            asked = wanted + self._repository[then.model].outputs
             try:
-                return await self._infer(ensemble, {**inputs, **then.inputs}, every)
+                return await self._infer(ensemble, {**inputs, **then.inputs}, asked)
             except errors.Unavailable as error:
                 self._ensembles.discard(ensemble)
                 if _was_late(error):
@@ -132,17 +132,17 @@ class TritonInference:
         answering.update(model for model, answers in zip(quiet, found, strict=True) if answers)
         for model in self._loaded:
             metrics.MODEL_READY.labels(model).set(model in answering)
-        await self._look_for_ensembles()
+        await self._look_for_ensembles(answering)
         return answering == self._loaded
 
     async def close(self) -> None:
         await self._client.close()
 
-    async def _look_for_ensembles(self) -> None:
-        """Notes which ensembles of the loaded models Triton has."""
+    async def _look_for_ensembles(self, answering: set[str]) -> None:
+        """Notes which ensembles of models that answer Triton has."""
         for first, then in self._pairs:
             ensemble = ensembles.name(first, then)
-            if ensemble not in self._ensembles and {first, then} <= self._loaded:
+            if ensemble not in self._ensembles and {first, then} <= answering:
                 try:
                     if await self._client.is_model_ready(ensemble, client_timeout=PROBE_TIMEOUT_S):
                         self._ensembles.add(ensemble)
