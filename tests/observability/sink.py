@@ -5,7 +5,7 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.resources import files
@@ -46,31 +46,18 @@ class Collector:
 
     def wait_for(self, trace: str, names: set[str], seconds: float = 60) -> list[Span]:
         """The spans of a trace once these are among them, or what came until then."""
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            if names <= {span.name for span in self.spans(trace)}:
-                break
-            time.sleep(0.2)
+        _wait(lambda: names <= {span.name for span in self.spans(trace)}, seconds)
         return self.spans(trace)
 
     def wait_for_trace(self, name: str) -> str:
         """The trace that a span of this name is in, once there is one; "" where none comes."""
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
-            for span in self._all():
-                if span.name == name:
-                    return span.trace
-            time.sleep(0.2)
-        return ""
+        _wait(lambda: name in {span.name for span in self._all()})
+        return next((span.trace for span in self._all() if span.name == name), "")
 
     def wait_for_service(self, trace: str, names: set[str], service: str) -> list[Span]:
         """The same, once there is a span of this service, too."""
         self.wait_for(trace, names)
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
-            if any(span.service == service for span in self.spans(trace)):
-                break
-            time.sleep(0.2)
+        _wait(lambda: service in {span.service for span in self.spans(trace)})
         return self.spans(trace)
 
     def _all(self) -> Iterator[Span]:
@@ -102,7 +89,8 @@ def collector(folder: Path) -> Iterator[Collector]:
     log = folder / "collector.log"
     with log.open("w") as output, subprocess.Popen(command, stdout=output, stderr=output) as agent_:
         try:
-            _wait(grpc)
+            if not _wait(lambda: _listens(grpc)):
+                raise AssertionError("the collector did not start")
             yield Collector(f"http://127.0.0.1:{grpc}", log)
         finally:
             agent_.terminate()
@@ -115,11 +103,14 @@ def free_port() -> int:
         return port
 
 
-def _wait(port: int) -> None:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.05)
-    raise AssertionError("the collector did not start")
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _wait(holds: Callable[[], bool], seconds: float = 60) -> bool:
+    """Whether something holds in time."""
+    deadline = time.monotonic() + seconds
+    while not (held := holds()) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return held

@@ -9,12 +9,11 @@ import httpx
 import pytest
 
 from affectmesh.v1 import text_pb2, text_pb2_grpc
-from services.cli.samples import sample_requests
+from services.cli.samples import SAMPLES, sample_requests
 from services.common.settings import SERVICES
 from services.mesh.temporary import TemporaryMesh
 from tests.common.certificates import Authority
 from tests.envoy.servers import Envoy
-from tests.fusion.recordings import SAMPLES
 from tests.mesh import waiting
 from tests.observability.sink import Collector, Span, collector
 
