@@ -26,7 +26,7 @@ from services.mesh.ports import free_ports
 from services.text.model import BUCKETS, ENGLISH, sigmoid
 from services.text.tokens import TokenReader
 
-STATES = "states"
+_STATES = "states"
 _HOST = "127.0.0.1"
 
 
@@ -53,9 +53,9 @@ class PlainModels:
 
     def run(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Every output of both models."""
-        *found, states = self._affect.run([*ENGLISH.heads, STATES], inputs)
+        *found, states = self._affect.run([*ENGLISH.heads, _STATES], inputs)
         mask = (inputs["ids"] != 0).astype(np.float32)
-        (dimensions,) = self._dimensions.run(None, {STATES: states, "mask": mask})
+        (dimensions,) = self._dimensions.run(None, {_STATES: states, "mask": mask})
         return {**dict(zip(ENGLISH.heads, found, strict=True)), "dimensions": dimensions}
 
     def per_s(self, text: str, threads: int, seconds: float) -> float:
