@@ -49,7 +49,7 @@ from services.text import calibration
 from services.text.emotions import GROUPS, EmotionTable
 from services.text.model import ENGLISH, sigmoid, softmax
 
-VERSION = "1.3.0"
+VERSION = "1.4.0"
 SARCASTIC_SHARE = 0.14
 """Share of sarcastic tweets in iSarcasmEval's test set; the threshold is tuned for it, since the
 25 % of the training set is far from life."""

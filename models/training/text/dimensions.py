@@ -1,12 +1,14 @@
 """Train the dimensions model: valence, arousal and dominance from the text model's token states.
 
-    DATA=../shared/data python -m models.training.text.dimensions --start build/text/main/final.pt
+    DATA=../shared/data python -m models.training.text.dimensions train
+    DATA=../shared/data python -m models.training.text.dimensions write
 
 It has layers of its own, which start as those of the text model over the same states and learn from
 EmoBank's ratings and from what the teacher (teach.py) says of further texts. EmoBank is CC BY-SA
 4.0, so these weights are a model of their own under that licence; the text model never sees
-EmoBank. Reads the exported text model; writes text_dimensions beside it. Token states are kept in
-WORK and the network is saved there every 400 steps, so a run that is stopped goes on from there.
+EmoBank. Both read the exported text model: the wide one to train, the narrow one (slim.py) to write
+text_dimensions beside it. Token states are kept in WORK and the network is saved there every 400
+steps, so a run that is stopped goes on from there.
 """
 
 import argparse
@@ -32,7 +34,15 @@ from models.training.text import corpora
 from models.training.text.int8 import write_int8
 from models.training.text.lessons import Labelled
 from models.training.text.metrics import Floats, correlations
-from models.training.text.network import Layer, Pool, average, greatest
+from models.training.text.network import (
+    Layer,
+    Pool,
+    average,
+    greatest,
+    padding_bias,
+    restore,
+    through,
+)
 from models.training.text.schema import (
     MAX_TOKENS,
     REPOSITORY,
@@ -78,21 +88,29 @@ class Dimensions(nn.Module):
             )
 
     def forward(self, states: Tensor, mask: Tensor) -> Tensor:
-        bias = ((1.0 - mask) * -1e4)[:, None, None, :]
-        x = states
-        for layer in self.layers:
-            x = layer(x, bias)
+        return self.say(self.depths(states, mask)[-1], mask)
+
+    def depths(self, states: Tensor, mask: Tensor) -> list[Tensor]:
+        """Token states [B, T, 384] that are given, and after each own layer."""
+        return through(self.layers, states, padding_bias(mask))
+
+    def say(self, x: Tensor, mask: Tensor) -> Tensor:
+        """Dimensions [B, 3] of the last token states."""
         pooled = (average(x, mask), self.pool(x, mask), greatest(x, mask))
         out: Tensor = self.out(torch.cat(pooled, -1))
         if self.training:
             return out
         return (out * self.get_buffer("gain") + self.get_buffer("offset")).clamp(-1.0, 1.0)
 
-    def stretch(self, said: Floats, ratings: Floats) -> None:
-        """Sets the stretch that gives what was said [N, 3] the mean and spread of the ratings."""
+    def stretch(self, said: Floats, ratings: Floats) -> dict[str, float]:
+        """Sets the stretch that gives what was said [N, 3] the mean and spread of the ratings.
+
+        The correlation of each dimension with its ratings.
+        """
         gain = ratings.std(0) / said.std(0)
         self.get_buffer("gain").copy_(torch.from_numpy(gain))
         self.get_buffer("offset").copy_(torch.from_numpy(ratings.mean(0) - said.mean(0) * gain))
+        return correlations(said, ratings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,12 +146,18 @@ def read(session: Session, texts: list[str], dimensions: Iterable[object]) -> Te
     return Texts(states, torch.tensor(lengths), told)
 
 
+def rated(data: Path, split: str, session: Session) -> Texts:
+    """The texts of EmoBank with their ratings."""
+    records = list(corpora.emobank(data, split))
+    return read(session, [r.text for r in records], [r.dimensions for r in records])
+
+
 def lessons(data: Path, session: Session, teacher: Path) -> Texts:
     """EmoBank's training texts with their ratings, then those that the teacher has labelled."""
-    rated = list(corpora.emobank(data, "train"))
+    records = list(corpora.emobank(data, "train"))
     labelled = Labelled.read(teacher)
-    texts = [r.text for r in rated] + labelled.texts
-    ratings = np.array([r.dimensions for r in rated], np.float32)
+    texts = [r.text for r in records] + labelled.texts
+    ratings = np.array([r.dimensions for r in records], np.float32)
     return read(session, texts, np.concatenate((ratings, labelled.dimensions)))
 
 
@@ -244,9 +268,20 @@ def parameters(version: str, corpus: str, figures: dict[str, float]) -> dict[str
     }
 
 
-def write(net: Dimensions, path: Path, texts: Texts) -> None:
-    """The network in int8, its ranges those of 500 training texts; batch and length free."""
+def write(args: argparse.Namespace, data: Path, session: Session) -> None:
+    """The narrow network in int8, its ranges those of 500 training texts; batch and length free."""
+    net = Dimensions()
+    restore(net, torch.load(args.work / "slim.pt", weights_only=True))
+    dev = rated(data, "dev", session)
+    figures = net.stretch(predict(net, dev), dev.dimensions.numpy())
+    texts = rated(data, "train", session)
+    chosen = torch.arange(0, len(texts.lengths), len(texts.lengths) // 500)
+    samples = [
+        {"states": x.float().numpy(), "mask": mask.numpy()}
+        for x, mask in map(texts.rows, chosen.split(1))
+    ]
     lengths = {0: "batch", 1: "length"}
+    (args.out / "1").mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         single = Path(folder) / "float.onnx"
         torch.onnx.export(
@@ -256,20 +291,34 @@ def write(net: Dimensions, path: Path, texts: Texts) -> None:
             input_names=["states", "mask"],
             output_names=["dimensions"],
             dynamic_axes={"states": lengths, "mask": lengths, "dimensions": {0: "batch"}},
-            opset_version=17,
+            opset_version=20,
             dynamo=False,
         )
-        chosen = torch.arange(0, len(texts.lengths), len(texts.lengths) // 500)
-        samples = [
-            {"states": x.float().numpy(), "mask": mask.numpy()}
-            for x, mask in map(texts.rows, chosen.split(1))
-        ]
-        write_int8(single, path, samples)
+        write_int8(single, args.out / "1" / "model.onnx", samples)
+    told = parameters("1.4.0", "EmoBank dev", figures) | {"run_tokens": str(RUN_TOKENS)}
+    configuration.write(args.out, "text_dimensions", told)
+    for name, value in figures.items():
+        print(json.dumps({"measure": f"emobank_{name}_r", "value": round(value, 4)}))
+
+
+def train(args: argparse.Namespace, data: Path, session: Session) -> None:
+    """Trains the wide network."""
+    kept = args.work / "states.pt"
+    if not kept.exists():
+        texts = lessons(data, session, args.teacher)
+        torch.save((texts.states, texts.lengths, texts.dimensions), kept)
+    texts = Texts(*torch.load(kept, weights_only=True, mmap=True))
+    torch.manual_seed(args.seed)
+    net = Dimensions()
+    net.start(torch.load(args.start, weights_only=True))
+    net = fit(net, texts, rated(data, "dev", session), args)
+    torch.save(net.state_dict(), args.work / "final.pt")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--start", type=Path, required=True, help="weights of the text model")
+    parser.add_argument("what", choices=("train", "write"))
+    parser.add_argument("--start", type=Path, default=Path("build/text/main/final.pt"))
     parser.add_argument("--model", type=Path, default=REPOSITORY / "text_affect")
     parser.add_argument("--teacher", type=Path, default=Path("build/text/teacher"))
     parser.add_argument("--work", type=Path, default=Path("build/text/dimensions"))
@@ -286,28 +335,7 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     data = Path(os.environ.get("DATA", "../shared/data"))
     args.work.mkdir(parents=True, exist_ok=True)
-    session = Session(args.model, "states")
-    rated = list(corpora.emobank(data, "dev"))
-    dev = read(session, [r.text for r in rated], [r.dimensions for r in rated])
-    kept = args.work / "states.pt"
-    if not kept.exists():
-        texts = lessons(data, session, args.teacher)
-        torch.save((texts.states, texts.lengths, texts.dimensions), kept)
-    texts = Texts(*torch.load(kept, weights_only=True, mmap=True))
-    torch.manual_seed(args.seed)
-    net = Dimensions()
-    net.start(torch.load(args.start, weights_only=True))
-    net = fit(net, texts, dev, args)
-    ratings = dev.dimensions.numpy()
-    said = predict(net, dev)
-    net.stretch(said, ratings)
-    figures = correlations(said, ratings)
-    (args.out / "1").mkdir(parents=True, exist_ok=True)
-    write(net.eval(), args.out / "1" / "model.onnx", texts)
-    told = parameters("1.3.0", "EmoBank dev", figures) | {"run_tokens": str(RUN_TOKENS)}
-    configuration.write(args.out, "text_dimensions", told)
-    for name, value in figures.items():
-        print(json.dumps({"measure": f"emobank_{name}_r", "value": round(value, 4)}))
+    {"train": train, "write": write}[args.what](args, data, Session(args.model, "states"))
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ the very file written here.
 """
 
 import argparse
+import copy
 import json
 import logging
 import os
@@ -19,7 +20,7 @@ import torch
 
 from models.training.text import corpora
 from models.training.text.int8 import Inputs, write_int8
-from models.training.text.network import AffectNet
+from models.training.text.network import AffectNet, restore
 from models.training.text.schema import CLS, MAX_TOKENS, REPOSITORY, SEP
 from models.training.text.train import minilm_folder
 from services.text.tokens import TokenReader
@@ -29,16 +30,29 @@ OUTPUTS = (
     "entity_tags", "states",
 )  # fmt: skip
 TOKEN_OUTPUTS = ("aspect_tags", "aspect_polarity", "entity_tags", "states")
-SPIKED = tuple(f"/net/layers.{i}/down/MatMul" for i in range(3))
-"""Products whose inputs have a few huge numbers: their ranges are found token by token."""
+
+
+class _Table(torch.nn.Module):
+    """Token embeddings in eight bits, in steps between the least and the greatest number."""
+
+    def __init__(self, weight: torch.Tensor) -> None:
+        super().__init__()
+        self.least = float(weight.min())
+        self.step = float(weight.max() - weight.min()) / 255.0
+        steps = ((weight - self.least) / self.step).round().to(torch.uint8)
+        self.register_buffer("steps", steps)
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        return self.get_buffer("steps")[ids].float() * self.step + self.least
 
 
 class _Flat(torch.nn.Module):
-    """The network with its outputs as a tuple, as the exporter wants them."""
+    """The network with its tokens in eight bits and its outputs as a tuple, for the exporter."""
 
     def __init__(self, net: AffectNet) -> None:
         super().__init__()
-        self.net = net
+        self.net = copy.deepcopy(net)
+        self.net.add_module("tokens", _Table(net.tokens.weight.detach()))
 
     def forward(self, ids: torch.Tensor, cases: torch.Tensor) -> tuple[torch.Tensor, ...]:
         out = self.net(ids, cases)
@@ -48,19 +62,19 @@ class _Flat(torch.nn.Module):
 
 
 def write_float(net: AffectNet, path: Path) -> None:
-    """The network in float32, opset 17, batch and length free."""
+    """The network in float32, opset 20, batch and length free."""
     axes = {name: {0: "batch"} for name in OUTPUTS}
     for name in ("ids", "cases", *TOKEN_OUTPUTS):
         axes[name] = {0: "batch", 1: "length"}
     ids = torch.randint(1000, 20000, (2, 12))
     torch.onnx.export(
-        _Flat(net.eval()),
+        _Flat(net),
         (ids, torch.zeros_like(ids)),
         str(path),
         input_names=["ids", "cases"],
         output_names=list(OUTPUTS),
         dynamic_axes=axes,
-        opset_version=17,
+        opset_version=20,
         dynamo=False,
     )
 
@@ -84,17 +98,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, default=Path("build/text"))
     parser.add_argument("--name", default="main")
+    parser.add_argument("--weights", default="slim.pt", help="final.pt for the wide network")
     parser.add_argument("--out", type=Path, default=REPOSITORY / "text_affect")
     args = parser.parse_args()
     logging.disable(logging.INFO)
     net = AffectNet()
-    net.load_state_dict(torch.load(args.work / args.name / "final.pt", weights_only=True))
+    restore(net, torch.load(args.work / args.name / args.weights, weights_only=True))
     (args.out / "1").mkdir(parents=True, exist_ok=True)
     single = args.work / args.name / "float.onnx"
     write_float(net, single)
     data = Path(os.environ.get("DATA", "../shared/data"))
     samples = list(text_inputs(data, TokenReader(minilm_folder() / "tokenizer.json")))
-    write_int8(single, args.out / "1" / "model.onnx", samples, SPIKED)
+    write_int8(single, args.out / "1" / "model.onnx", samples)
     tokenizer = json.loads((minilm_folder() / "tokenizer.json").read_text(encoding="utf-8"))
     tokenizer["truncation"] = tokenizer["padding"] = None
     (args.out / "tokenizer.json").write_text(

@@ -33,23 +33,24 @@ def _mixed(
 
 
 class _Attention(torch.autograd.Function):
-    """Attention as one operator of ONNX Runtime: queries, keys and values [B, T, width] that lack
-    their biases [3 width], and a mask [B, T] that is 0 at padding."""
+    """Attention as one operator of ONNX Runtime, which int8.py writes as that of ONNX."""
 
     @staticmethod
-    def forward(
-        _context: Any, q: Tensor, k: Tensor, v: Tensor, biases: Tensor, mask: Tensor, heads: int
-    ) -> Tensor:
-        of_q, of_k, of_v = biases.chunk(3)
-        bias = (1.0 - mask[:, None, None, :].float()) * -1e4
-        return _mixed(q + of_q, k + of_k, v + of_v, bias, heads)
+    def forward(_context: Any, q: Tensor, k: Tensor, v: Tensor, bias: Tensor, heads: int) -> Tensor:
+        return _mixed(q, k, v, bias, heads)
 
     @staticmethod
-    def symbolic(graph: Any, q: Any, k: Any, v: Any, biases: Any, mask: Any, heads: int) -> Any:
-        given = (q, k, v, biases, mask)
+    def symbolic(graph: Any, q: Any, k: Any, v: Any, bias: Any, heads: int) -> Any:
+        none = graph.op("prim::Constant").setType(torch.OptionalType.ofTensor())
+        given = (q, k, v, none, none, bias)
         return graph.op("com.microsoft::MultiHeadAttention", *given, num_heads_i=heads).setType(
             q.type()
         )
+
+
+def padding_bias(mask: Tensor) -> Tensor:
+    """What keeps attention from padding, [B, 1, T, T], of a mask [B, T] that is 0 there."""
+    return (mask[:, None, :, None] * mask[:, None, None, :] - 1.0) * 1e4
 
 
 class Layer(nn.Module):
@@ -57,6 +58,7 @@ class Layer(nn.Module):
 
     def __init__(self, width: int, heads: int, inner: int, dropout: float) -> None:
         super().__init__()
+        self.width = width
         self.heads = heads
         self.query = nn.Linear(width, width)
         self.key = nn.Linear(width, width)
@@ -69,21 +71,51 @@ class Layer(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, bias: Tensor) -> Tensor:
-        if torch.onnx.is_in_onnx_export():
-            mixed = self._exported(x, bias)
-        else:
-            drop = self.dropout.p if self.training else 0.0
-            parts = (self.query(x), self.key(x), self.value(x))
-            mixed = _mixed(*parts, bias, self.heads, drop)
-        x = self.out_norm(x + self.dropout(self.out(mixed)))
-        return self.down_norm(x + self.dropout(self.down(F.gelu(self.up(x)))))
+        """States [B T, width] of the tokens of all texts after this layer.
 
-    def _exported(self, x: Tensor, bias: Tensor) -> Tensor:
-        parts = (self.query, self.key, self.value)
-        products = (x @ part.weight.T for part in parts)
-        biases = torch.cat([part.bias for part in parts])
-        out: Tensor = _Attention.apply(*products, biases, (bias[:, 0, 0] == 0).int(), self.heads)
-        return out
+        bias [B, 1 or heads, T, T] is added to the scores of attention.
+        """
+        x = self.mixed(x, bias)
+        return self.down_norm(x + self.dropout(self._down(F.gelu(self.up(x)))))
+
+    def mixed(self, x: Tensor, bias: Tensor) -> Tensor:
+        """Token states after attention, before the feed-forward block."""
+        shape = (-1, bias.shape[-1], self.width)
+        q, k, v = (part(x).view(shape) for part in (self.query, self.key, self.value))
+        if torch.onnx.is_in_onnx_export():
+            mixed = _Attention.apply(q, k, v, bias, self.heads)
+        else:
+            mixed = _mixed(q, k, v, bias, self.heads, self.dropout.p if self.training else 0.0)
+        out: Tensor = self.out(mixed.reshape(-1, self.width))
+        mixed_in: Tensor = self.out_norm(x + self.dropout(out))
+        return mixed_in
+
+    def _down(self, inner: Tensor) -> Tensor:
+        """The second product of the block; in int8, each token has a range of its own, as some have
+        a few huge numbers there."""
+        if not torch.onnx.is_in_onnx_export():
+            out: Tensor = self.down(inner)
+            return out
+        top = inner.amax(-1, keepdim=True).clamp(min=1.0)
+        return inner / top @ self.down.weight.T * top + self.down.bias
+
+
+def through(layers: nn.ModuleList, x: Tensor, bias: Tensor) -> list[Tensor]:
+    """Token states [B, T, width] before the first layer, which are given, and after each."""
+    width = layers[0].width
+    states = [x.view(-1, width)]
+    for layer in layers:
+        states.append(layer(states[-1], bias))
+    return [state.view(-1, bias.shape[-1], width) for state in states]
+
+
+def restore(net: nn.Module, weights: dict[str, Tensor]) -> None:
+    """Puts weights into a network, whose feed-forward blocks become as wide as they are there."""
+    for i, layer in enumerate(net.layers):
+        inner = len(weights[f"layers.{i}.up.bias"])
+        net.layers[i] = Layer(layer.width, layer.heads, inner, layer.dropout.p)
+    net.load_state_dict(weights)
+    net.eval()
 
 
 class Pool(nn.Module):
@@ -116,7 +148,11 @@ class AffectNet(nn.Module):
     """
 
     def __init__(
-        self, dropout: float = 0.1, width: int = WIDTH, layers: int = LAYERS, words: int = 30522
+        self,
+        dropout: float = 0.1,
+        width: int = WIDTH,
+        layers: int = LAYERS,
+        words: int = 30522,
     ) -> None:
         super().__init__()
         self.tokens = nn.Embedding(words, width)
@@ -140,13 +176,13 @@ class AffectNet(nn.Module):
     def encode(self, ids: Tensor, cases: Tensor) -> tuple[list[Tensor], Tensor]:
         """Token states [B, T, 384] before the first layer and after each, and the mask."""
         mask = (ids != 0).float()
-        bias = ((1.0 - mask) * -1e4)[:, None, None, :]
+        return through(self.layers, self.embed(ids, cases), padding_bias(mask)), mask
+
+    def embed(self, ids: Tensor, cases: Tensor) -> Tensor:
+        """Token states [B, T, 384] before the first layer."""
         positions = self.positions.weight[: ids.shape[1]]
-        x = self.dropout(self.norm(self.tokens(ids) + positions + self.cases(cases)))
-        states = [x]
-        for layer in self.layers:
-            states.append(layer(states[-1], bias))
-        return states, mask
+        out: Tensor = self.dropout(self.norm(self.tokens(ids) + positions + self.cases(cases)))
+        return out
 
     def sarcastic(self, states: Tensor, mask: Tensor) -> Tensor:
         """Sarcasm logits [B] of token states."""

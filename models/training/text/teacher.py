@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from models.training.text.network import AffectNet
+from models.training.text.network import AffectNet, padding_bias, through
 from models.training.text.schema import CLS, SEP
 
 TEACHER_WIDTH = 768
@@ -35,13 +35,10 @@ class Teacher(AffectNet):
         theirs = torch.where(ids == CLS, 0, torch.where(ids == SEP, 2, ids + _MOVED))
         theirs = torch.where(ids == 0, 1, theirs)
         near = self.distances(_bucket(length)).permute(2, 0, 1)[None]
-        bias = near + ((1.0 - mask) * -1e4)[:, None, None, :]
+        bias = near + padding_bias(mask)
         positions = self.positions.weight[:length]
         x = self.dropout(self.norm(self.tokens(theirs) + positions) + self.cases(cases))
-        states = [x]
-        for layer in self.layers:
-            states.append(layer(states[-1], bias))
-        return states, mask
+        return through(self.layers, x, bias), mask
 
     def forward(self, ids: Tensor, cases: Tensor) -> dict[str, Tensor]:
         depths, mask = self.encode(ids, cases)

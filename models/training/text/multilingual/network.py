@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from models.training.text.multilingual.encoder import Encoder, Floats, Packed
-from models.training.text.network import Layer, average
+from models.training.text.network import Layer, average, padding_bias, through
 from models.training.text.schema import EMOTIONS, LEVELS, MULTILINGUAL_EMBEDDING, WIDTH
 
 LAYERS = 7
@@ -37,14 +37,9 @@ class Trunk(nn.Module):
 
     def forward(self, ids: Tensor) -> Tensor:
         mask = (ids != 0).float()
-        bias = ((1.0 - mask) * -1e4)[:, None, None, :]
         x = self.norm(self._tokens(ids) + self.positions.weight[: ids.shape[1]])
-        read = []
-        for i, layer in enumerate(self.layers):
-            x = layer(x, bias)
-            if i in READ:
-                read.append(average(x, mask))
-        return torch.cat(read, -1)
+        depths = through(self.layers, x, padding_bias(mask))
+        return torch.cat([average(depths[i + 1], mask) for i in READ], -1)
 
     def _tokens(self, ids: Tensor) -> Tensor:
         both = self.get_buffer("packed")[ids].float()

@@ -18,14 +18,12 @@ from wordfreq import top_n_list  # type: ignore[import-not-found]
 
 from models.training.text.int8 import Inputs, write_int8
 from models.training.text.multilingual.encoder import Encoder, packaged
-from models.training.text.multilingual.network import LAYERS, Trunk
+from models.training.text.multilingual.network import Trunk
 from models.training.text.multilingual.vocabulary import chosen, tokenizer
 from services.text.languages import ENGLISH, MULTILINGUAL
 from services.text.tokens import TokenReader
 
 PIECES = 48_000
-SPIKED = tuple(f"/layers.{i}/down/MatMul" for i in range(LAYERS))
-"""Products whose inputs have a few huge numbers: their ranges are found token by token."""
 
 
 def words(reader: TokenReader, seed: int, rows: int = 40) -> Iterator[Inputs]:
@@ -62,10 +60,10 @@ def main() -> None:
         input_names=["ids"],
         output_names=["embedding"],
         dynamic_axes={"ids": {0: "batch", 1: "length"}, "embedding": {0: "batch"}},
-        opset_version=17,
+        opset_version=20,
         dynamo=False,
     )
-    write_int8(single, target, list(words(TokenReader(path), args.seed)), SPIKED)
+    write_int8(single, target, list(words(TokenReader(path), args.seed)))
     print(json.dumps({"pieces": len(pieces), "mb": round(target.stat().st_size / 1e6, 2)}))
 
 
