@@ -21,7 +21,7 @@ from models.training.text.schema import (
 from models.training.text.session import Session
 from services.text.model import MULTILINGUAL
 
-VERSION = "1.1.0"
+VERSION = "1.2.0"
 
 
 def parameters(names: list[str], figures: Mapping[str, float]) -> dict[str, str]:

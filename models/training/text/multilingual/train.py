@@ -105,11 +105,12 @@ def write(heads: Heads, work: Path, out: Path) -> None:
         input_names=["embedding"],
         output_names=names,
         dynamic_axes={name: {0: "batch"} for name in ("embedding", *names)},
-        opset_version=17,
+        opset_version=20,
         dynamo=False,
     )
     trunk, upper = onnx.load(str(work / "trunk" / "1" / "model.onnx")), onnx.load(str(path))
     upper.ir_version = trunk.ir_version
+    upper.opset_import[0].CopyFrom(trunk.opset_import[0])
     upper = onnx.compose.add_prefix(upper, "heads/", rename_inputs=False, rename_outputs=False)
     upper.graph.input[0].name = "read"
     for node in upper.graph.node:
@@ -195,7 +196,7 @@ def main() -> None:
         opset_version=17,
         dynamo=False,
     )
-    told = parameters("1.1.0", "EmoBank dev (English)", figures)
+    told = parameters("1.2.0", "EmoBank dev (English)", figures)
     configuration.write(folder, MULTILINGUAL.dimensions, told)
 
 
