@@ -1,8 +1,9 @@
 """Runs a text model over windows of tokens and calibrates what it says."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,7 +39,7 @@ ENGLISH = Names("text_affect", "text_dimensions", True, _HEADS + _MORE_HEADS)
 MULTILINGUAL = Names("text_multilingual", "text_multilingual_dimensions", False, _HEADS)
 
 BUCKETS = (8, 16, 24, 32, 48, 64)
-"""Padded lengths in tokens, [CLS] and [SEP] included; inputs of equal length share a batch."""
+"""Padded lengths in tokens, [CLS] and [SEP] included, of runs that others may join."""
 
 RUNS_AT_ONCE = 2
 """Of one request; the others wait, so that a short text need not wait for a whole batch."""
@@ -97,29 +98,21 @@ class TextModel:
     async def read(
         self, windows: Sequence[tuple[Tokens, Window]], *, dimensions: bool = False
     ) -> list[Reading]:
-        """A reading for each window, in order; windows of a padded length run together."""
-        chosen: dict[int, list[int]] = {}
-        for i, (_, window) in enumerate(windows):
-            length = window.end - window.start + 2
-            bucket = next(size for size in BUCKETS if size >= length)
-            chosen.setdefault(bucket, []).append(i)
+        """A reading for each window, in order; windows of about one length run together."""
         readings: dict[int, Reading] = {}
         turn = asyncio.Semaphore(RUNS_AT_ONCE)
 
-        async def run(bucket: int, part: Sequence[int]) -> None:
+        async def run(length: int, part: Sequence[int]) -> None:
             async with turn:
-                inputs = self._inputs([windows[i] for i in part], bucket)
+                inputs = self._inputs([windows[i] for i in part], length)
                 then = self._dimensions(inputs) if dimensions else None
                 heads = self.names.heads
                 outputs = await self._inference.infer(self.names.affect, inputs, heads, then)
             weights = [windows[i][1].end - windows[i][1].start for i in part]
             readings.update(zip(part, self._readings(outputs, weights), strict=True))
 
-        runs = []
-        for bucket, members in chosen.items():
-            rows = self._run_tokens // bucket
-            runs += [run(bucket, members[at : at + rows]) for at in range(0, len(members), rows)]
-        await asyncio.gather(*runs)
+        lengths = [window.end - window.start + 2 for _, window in windows]
+        await asyncio.gather(*(run(*one) for one in _runs(lengths, self._run_tokens)))
         return [readings[i] for i in range(len(windows))]
 
     @property
@@ -220,6 +213,21 @@ class TextModel:
             )
             for row, n in enumerate(weights)
         ]
+
+
+def _runs(lengths: Sequence[int], tokens: int) -> Iterator[tuple[int, list[int]]]:
+    """Which inputs run together, longest first, and the length they are padded to.
+
+    No run has more tokens than given. A full one is as long as its longest input; one with room is
+    as long as a bucket, so that others may join it.
+    """
+    left = sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True)
+    while left:
+        longest = lengths[left[0]]
+        shorter, bucket = next(pair for pair in pairwise((0, *BUCKETS)) if pair[1] >= longest)
+        alike = [i for i in left[: tokens // longest] if lengths[i] > shorter]
+        yield longest if len(alike) >= tokens // bucket else bucket, alike
+        left = left[len(alike) :]
 
 
 def pool(readings: Sequence[Reading]) -> Reading:
