@@ -61,6 +61,12 @@ def goemotions(data: Path, split: str) -> Iterator[Record]:
             yield Record(text, "goemotions", emotions=tuple(int(i) for i in labels.split(",")))
 
 
+def comments(data: Path) -> list[str]:
+    """The training comments of GoEmotions with invented names."""
+    records = enumerate(goemotions(data, "train"))
+    return [with_names(record.text, str(i)) for i, record in records]
+
+
 def goemotions_labels(data: Path) -> list[str]:
     """The 28 label names in output order."""
     return (data / "text/goemotions_labels.txt").read_text(encoding="utf-8").split()
@@ -98,6 +104,11 @@ def isarcasm(data: Path) -> list[tuple[Record, Record | None]]:
 def held_out(index: int) -> bool:
     """Every seventh iSarcasmEval tweet (and its rephrasing) is for development."""
     return index % 7 == 3
+
+
+def isarcasm_kept(data: Path) -> list[tuple[Record, Record | None]]:
+    """The other tweets, each with its rephrasing."""
+    return [pair for i, pair in enumerate(isarcasm(data)) if not held_out(i)]
 
 
 def isarcasm_held_out(data: Path) -> list[Record]:

@@ -15,7 +15,6 @@ import argparse
 import json
 import logging
 import math
-import os
 import random
 import tempfile
 import time
@@ -51,6 +50,7 @@ from models.training.text.schema import (
     WIDTH,
 )
 from models.training.text.session import Session
+from models.training.text.start import start
 
 LOG = logging.getLogger("dimensions")
 NAMES = ("valence", "arousal", "dominance")
@@ -102,15 +102,11 @@ class Dimensions(nn.Module):
             return out
         return (out * self.get_buffer("gain") + self.get_buffer("offset")).clamp(-1.0, 1.0)
 
-    def stretch(self, said: Floats, ratings: Floats) -> dict[str, float]:
-        """Sets the stretch that gives what was said [N, 3] the mean and spread of the ratings.
-
-        The correlation of each dimension with its ratings.
-        """
+    def stretch(self, said: Floats, ratings: Floats) -> None:
+        """Sets the stretch that gives what was said [N, 3] the mean and spread of the ratings."""
         gain = ratings.std(0) / said.std(0)
         self.get_buffer("gain").copy_(torch.from_numpy(gain))
         self.get_buffer("offset").copy_(torch.from_numpy(ratings.mean(0) - said.mean(0) * gain))
-        return correlations(said, ratings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,7 +269,9 @@ def write(args: argparse.Namespace, data: Path, session: Session) -> None:
     net = Dimensions()
     restore(net, torch.load(args.work / "slim.pt", weights_only=True))
     dev = rated(data, "dev", session)
-    figures = net.stretch(predict(net, dev), dev.dimensions.numpy())
+    said, ratings = predict(net, dev), dev.dimensions.numpy()
+    net.stretch(said, ratings)
+    figures = correlations(said, ratings)
     texts = rated(data, "train", session)
     chosen = torch.arange(0, len(texts.lengths), len(texts.lengths) // 500)
     samples = [
@@ -329,11 +327,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", force=True
-    )
-    torch.set_num_threads(args.threads)
-    data = Path(os.environ.get("DATA", "../shared/data"))
+    data = start(args.threads)
     args.work.mkdir(parents=True, exist_ok=True)
     {"train": train, "write": write}[args.what](args, data, Session(args.model, "states"))
 

@@ -84,7 +84,7 @@ def _even_out(
     """Divides the channels of what products read by factors that go into their weights, so that a
     channel of huge numbers does not coarsen the others (SmoothQuant, Xiao et al. 2023).
 
-    Not those of what attention or the layer's inner part puts out: it gains nothing there.
+    Not those of what attention or the layer's inner part puts out: it gains little there.
     """
     weights = {tensor.name: tensor for tensor in model.graph.initializer}
     read: dict[str, list[onnx.NodeProto]] = {}

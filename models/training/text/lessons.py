@@ -49,10 +49,7 @@ class Lessons:
 
 def to_label(data: Path, seed: int) -> list[str]:
     """GoEmotions comments, MAMS reviews, EmoBank's training texts and six variations of these."""
-    comments = [
-        corpora.with_names(record.text, str(i))
-        for i, record in enumerate(corpora.goemotions(data, "train"))
-    ]
+    comments = corpora.comments(data)
     reviews = [record.text for record in corpora.mams(data, "train")]
     rated = [record.text for record in corpora.emobank(data, "train")]
     rng = random.Random(f"{seed}-label")

@@ -86,9 +86,8 @@ class Layer(nn.Module):
             mixed = _Attention.apply(q, k, v, bias, self.heads)
         else:
             mixed = _mixed(q, k, v, bias, self.heads, self.dropout.p if self.training else 0.0)
-        out: Tensor = self.out(mixed.reshape(-1, self.width))
-        mixed_in: Tensor = self.out_norm(x + self.dropout(out))
-        return mixed_in
+        out: Tensor = self.out_norm(x + self.dropout(self.out(mixed.reshape(-1, self.width))))
+        return out
 
     def _down(self, inner: Tensor) -> Tensor:
         """The second product of the block; in int8, each token has a range of its own, as some have
@@ -148,11 +147,7 @@ class AffectNet(nn.Module):
     """
 
     def __init__(
-        self,
-        dropout: float = 0.1,
-        width: int = WIDTH,
-        layers: int = LAYERS,
-        words: int = 30522,
+        self, dropout: float = 0.1, width: int = WIDTH, layers: int = LAYERS, words: int = 30522
     ) -> None:
         super().__init__()
         self.tokens = nn.Embedding(words, width)

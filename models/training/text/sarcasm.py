@@ -70,11 +70,10 @@ def main() -> None:
     net.eval()
 
     texts: list[tuple[str, float, float]] = []
-    for i, (record, rephrase) in enumerate(corpora.isarcasm(data)):
-        if not corpora.held_out(i):
-            texts.append((record.text, float(record.sarcasm or 0), WEIGHTS["tweet"]))
-            if rephrase is not None:
-                texts.append((rephrase.text, 0.0, WEIGHTS["tweet"]))
+    for record, rephrase in corpora.isarcasm_kept(data):
+        texts.append((record.text, float(record.sarcasm or 0), WEIGHTS["tweet"]))
+        if rephrase is not None:
+            texts.append((rephrase.text, 0.0, WEIGHTS["tweet"]))
     templates = Templates()
     texts += [(templates.make(rng).text, 0.0, WEIGHTS["made"]) for _ in range(MADE)]
     comments = rng.sample(list(corpora.goemotions(data, "train")), COMMENTS)

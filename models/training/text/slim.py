@@ -12,14 +12,13 @@ sees them.
 
 import argparse
 import logging
-import os
 import random
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from models.training.text import corpora
@@ -27,6 +26,7 @@ from models.training.text.dimensions import Dimensions
 from models.training.text.examples import Example, batches, collate
 from models.training.text.network import AffectNet, Layer, padding_bias
 from models.training.text.schema import REPOSITORY, STATE_DEPTH, WIDTH
+from models.training.text.start import start
 from models.training.text.templates import Templates
 from services.text.tokens import TokenReader
 
@@ -75,8 +75,7 @@ def narrow(layer: Layer, texts: Sequence[Run], inner: int) -> Layer:
     for run in texts:
         theirs, ours = (layer.mixed(x, run.bias) for x in (run.wide, run.narrow))
         whole = theirs + layer.down(F.gelu(layer.up(theirs)))
-        middle = _with_one(F.gelu(layer.up(ours)))
-        real = middle[run.real]
+        real = F.pad(F.gelu(layer.up(ours)), (0, 1), value=1.0)[run.real]
         squares += (real.T @ real).double()
         wanted += (real.T @ (whole - ours)[run.real]).double()
         sums.append((ours, whole))
@@ -105,10 +104,6 @@ def narrow(layer: Layer, texts: Sequence[Run], inner: int) -> Layer:
     return made
 
 
-def _with_one(x: Tensor) -> Tensor:
-    return F.pad(x, (0, 1), value=1.0)
-
-
 def _least_missed(squares: Tensor, down: Tensor, inner: int) -> Tensor:
     """Which numbers stay, after those have gone that change the product least once the others have
     taken over; squares [wide + 1, wide + 1] of the numbers and of a last one that is 1."""
@@ -130,26 +125,14 @@ def texts(data: Path, seed: int) -> Iterator[str]:
     """What the text model is fitted to, of its training texts."""
     rng = random.Random(seed)
     templates = Templates()
-    parts: list[tuple[list[str], int]] = [
-        (
-            [
-                corpora.with_names(record.text, str(i))
-                for i, record in enumerate(corpora.goemotions(data, "train"))
-            ],
-            COMMENTS,
-        ),
+    made = [templates.make(rng).text for _ in range(MADE)]
+    parts = (
+        (corpora.comments(data), COMMENTS),
         ([record.text for record in corpora.mams(data, "train")], REVIEWS),
         ([record.text for record in corpora.wnut(data, "wnut17train")], ENTITIES),
-        (
-            [
-                record.text
-                for i, (record, _) in enumerate(corpora.isarcasm(data))
-                if not corpora.held_out(i)
-            ],
-            TWEETS,
-        ),
-        ([templates.make(rng).text for _ in range(MADE)], MADE),
-    ]
+        ([record.text for record, _ in corpora.isarcasm_kept(data)], TWEETS),
+        (made, MADE),
+    )
     for part, count in parts:
         yield from rng.sample(part, count)
 
@@ -164,11 +147,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", force=True
-    )
-    torch.set_num_threads(args.threads)
-    data = Path(os.environ.get("DATA", "../shared/data"))
+    data = start(args.threads)
     reader = TokenReader(REPOSITORY / "text_affect" / "tokenizer.json")
 
     def read(some: Iterable[str]) -> list[Example]:
@@ -181,22 +160,18 @@ def main() -> None:
         ours = runs(affect, read(texts(data, args.seed)))
         rated = [record.text for record in corpora.emobank(data, "train")]
         theirs = runs(affect, read(random.Random(args.seed).sample(rated, RATED)))
-        for i, layer in enumerate(affect.layers):
-            if i == STATE_DEPTH:
-                of_dimensions = [Run(r.wide, r.narrow, r.bias, r.real) for r in ours] + theirs
-            inner = args.shared if i < STATE_DEPTH else args.text
-            affect.layers[i] = narrow(layer, ours, inner)
-            if i < STATE_DEPTH:
-                _past(layer, affect.layers[i], theirs)
+        for i, layer in enumerate(affect.layers[:STATE_DEPTH]):
+            affect.layers[i] = narrow(layer, ours, args.shared)
+            for run in theirs:
+                run.wide = layer(run.wide, run.bias)
+                run.narrow = affect.layers[i](run.narrow, run.bias)
+        both = [replace(run) for run in ours] + theirs
+        for i, layer in enumerate(affect.layers[STATE_DEPTH:], STATE_DEPTH):
+            affect.layers[i] = narrow(layer, ours, args.text)
         for i, layer in enumerate(dimensions.layers):
-            dimensions.layers[i] = narrow(layer, of_dimensions, args.dimensions)
+            dimensions.layers[i] = narrow(layer, both, args.dimensions)
     torch.save(affect.state_dict(), args.work / args.name / "slim.pt")
     torch.save(dimensions.state_dict(), args.work / "dimensions" / "slim.pt")
-
-
-def _past(wide: nn.Module, narrow: nn.Module, runs: Iterable[Run]) -> None:
-    for run in runs:
-        run.wide, run.narrow = wide(run.wide, run.bias), narrow(run.narrow, run.bias)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ import argparse
 import json
 import logging
 import math
-import os
 import random
 import time
 from pathlib import Path
@@ -26,6 +25,7 @@ from models.training.text.lessons import Labelled, Lessons, to_label
 from models.training.text.metrics import correlations
 from models.training.text.scores import read
 from models.training.text.session import stack
+from models.training.text.start import start
 from models.training.text.teacher import Teacher, mpnet_folder
 from models.training.text.train import losses, minilm_folder, parameter_groups
 from services.text.tokens import TokenReader
@@ -128,10 +128,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    torch.set_num_threads(args.threads)
+    data = start(args.threads)
     torch.manual_seed(args.seed)
-    data = Path(os.environ.get("DATA", "../shared/data"))
     work = train if args.what == "train" else label
     work(args, data, TokenReader(minilm_folder() / "tokenizer.json"))
 

@@ -11,7 +11,6 @@ import importlib.util
 import json
 import logging
 import math
-import os
 import random
 import time
 from dataclasses import dataclass, replace
@@ -33,6 +32,7 @@ from models.training.text.examples import (
 )
 from models.training.text.network import AffectNet
 from models.training.text.scores import development_scores
+from models.training.text.start import start
 from services.text.tokens import TokenReader
 
 LOG = logging.getLogger("train")
@@ -219,10 +219,8 @@ def main() -> None:
     parser.add_argument("--sarcasm", type=int, default=1, help="rounds of iSarcasmEval an epoch")
     parser.add_argument("--wnut", type=int, default=1, help="rounds of WNUT17 an epoch")
     args = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    torch.set_num_threads(args.threads)
+    data = start(args.threads)
     torch.manual_seed(args.seed)
-    data = Path(os.environ.get("DATA", "../shared/data"))
     folder = args.work / args.name
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "arguments.json").write_text(json.dumps(vars(args), default=str, indent=1))
