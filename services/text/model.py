@@ -218,14 +218,14 @@ class TextModel:
 def _runs(lengths: Sequence[int], tokens: int) -> Iterator[tuple[int, list[int]]]:
     """Which inputs run together, longest first, and the length they are padded to.
 
-    No run has more tokens than given. A full one is as long as its longest input; one with room is
-    as long as a bucket, so that others may join it.
+    No run of several has more tokens than given. A full one is as long as its longest input; one
+    with room is as long as a bucket, so that others may join it.
     """
     left = sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True)
     while left:
         longest = lengths[left[0]]
         shorter, bucket = next(pair for pair in pairwise((0, *BUCKETS)) if pair[1] >= longest)
-        alike = [i for i in left[: tokens // longest] if lengths[i] > shorter]
+        alike = [i for i in left[: max(tokens // longest, 1)] if lengths[i] > shorter]
         yield longest if len(alike) >= tokens // bucket else bucket, alike
         left = left[len(alike) :]
 

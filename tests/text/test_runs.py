@@ -24,3 +24,7 @@ def test_padding_stays_within_a_bucket(lengths: list[int]) -> None:
 
 def test_a_full_run_is_as_long_as_its_longest_and_one_with_room_as_a_bucket() -> None:
     assert [(length, len(part)) for length, part in _runs([22] * 14, TOKENS)] == [(22, 11), (24, 3)]
+
+
+def test_an_input_with_more_tokens_than_a_run_runs_alone() -> None:
+    assert [part for _, part in _runs([40, 40], 32)] == [[0], [1]]
